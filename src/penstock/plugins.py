@@ -1,0 +1,137 @@
+"""Connectors, backends and secret providers, found by entry point and loaded when first asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from penstock.errors import PluginNotFoundError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from penstock.protocols import Backend, Destination, Source
+    from penstock.values import Connection
+
+CONNECTORS = "penstock.connectors"
+BACKENDS = "penstock.backends"
+SECRETS = "penstock.secrets"
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """What an entry point of the group `penstock.connectors` names.
+
+    `options` is the pydantic model (extra="forbid") of the connection's keys: it validates, makes the JSON Schema and
+    the docs page. `modules` are third-party imports that the extra brings; they are checked before opening.
+    """
+
+    variant: str
+    title: str
+    options: Callable[[], type[BaseModel]]
+    open_source: Callable[[Connection], Source] | None = None
+    open_destination: Callable[[Connection], Destination] | None = None
+    extra: str | None = None
+    modules: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Registry:
+    """The plugins of one group; loading errors are raised when the plugin is asked for, never swallowed."""
+
+    group: str
+    _loaded: dict[str, object] = field(default_factory=dict)
+
+    def names(self) -> Sequence[str]:
+        return sorted({point.name for point in entry_points(group=self.group)})
+
+    def load(self, name: str) -> object:
+        """Raises PluginNotFoundError for a name nobody registered, or whose import fails."""
+        if name not in self._loaded:
+            self._loaded[name] = self._import(self._find(name))
+        return self._loaded[name]
+
+    def _find(self, name: str) -> EntryPoint:
+        for point in entry_points(group=self.group):
+            if point.name == name:
+                return point
+        raise PluginNotFoundError(
+            f"no plugin {name!r} in {self.group}",
+            fix=f"installed: {', '.join(self.names()) or 'none'}; a plugin registers itself by an entry point of that group",
+        )
+
+    def _import(self, point: EntryPoint) -> object:
+        try:
+            return point.load()
+        except ImportError as error:
+            raise PluginNotFoundError(
+                f"the plugin {point.name!r} cannot be imported: {error}",
+                where=point.value,
+                fix=_install_line(point.name),
+            ) from error
+
+
+_connectors = Registry(CONNECTORS)
+_backends = Registry(BACKENDS)
+
+
+def connector(variant: str) -> Connector:
+    """The connector of that variant. Raises PluginNotFoundError with the exact install line."""
+    found = _connectors.load(variant)
+    if not isinstance(found, Connector):
+        raise PluginNotFoundError(f"the entry point of variant {variant!r} is not a Connector", where=repr(found))
+    return found
+
+
+def connector_names() -> Sequence[str]:
+    return _connectors.names()
+
+
+def open_source(connection: Connection) -> Source:
+    found = connector(connection.variant)
+    if found.open_source is None:
+        raise PluginNotFoundError(
+            f"variant {connection.variant!r} cannot be read from", where=f"connections.{connection.name}"
+        )
+    require_modules(found)
+    return found.open_source(connection)
+
+
+def open_destination(connection: Connection) -> Destination:
+    found = connector(connection.variant)
+    if found.open_destination is None:
+        raise PluginNotFoundError(
+            f"variant {connection.variant!r} cannot be written to", where=f"connections.{connection.name}"
+        )
+    require_modules(found)
+    return found.open_destination(connection)
+
+
+def require_modules(found: Connector) -> None:
+    """Raises PluginNotFoundError with the pip line when a module of the connector's extra is missing."""
+    missing = [name for name in found.modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise PluginNotFoundError(
+            f"variant {found.variant!r} needs {', '.join(missing)}", fix=f"pip install 'penstock[{found.extra}]'"
+        )
+
+
+def open_backend(variant: str, options: Mapping[str, object]) -> Backend:
+    """The control database of that variant; `options` are the keys under settings.backend, paths absolute."""
+    opener = _backends.load(variant)
+    if not callable(opener):
+        raise PluginNotFoundError(f"the entry point of backend {variant!r} is not callable", where=repr(opener))
+    backend: Backend = opener(options)
+    return backend
+
+
+def backend_names() -> Sequence[str]:
+    return _backends.names()
+
+
+def _install_line(name: str) -> str:
+    return f"pip install 'penstock[{name}]'"

@@ -1,0 +1,271 @@
+"""The contracts between parts: what a plugin author reads, with values.py, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from penstock.values import (
+    Ability,
+    Account,
+    Batch,
+    Bounds,
+    CommitReceipt,
+    Cursor,
+    Encoding,
+    Into,
+    LedgerHead,
+    LedgerRow,
+    Limits,
+    LoadId,
+    LoadPlan,
+    Operation,
+    Piece,
+    ReadRequest,
+    RunId,
+    Shape,
+    Split,
+    SplitId,
+    StreamName,
+    StreamSpec,
+    TableName,
+    TableSchema,
+    Tally,
+    WriteTicket,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from penstock.values import RunRecord, TableRecord
+
+Scope = Literal["rows", "keys", "table"]
+Frame = Any  # whatever the transform's annotation asks for: a relation, a frame, a table, a batch
+
+
+class Chunks(Protocol):
+    """Undecoded bytes from one source. Iterate with `for` from any thread, or `async for` on the shared event loop."""
+
+    @property
+    def encoding(self) -> Encoding: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class Reader(Protocol):
+    """Reads splits, in any process."""
+
+    def read(self, split: Split) -> Iterator[Batch]:
+        """Yield the split's rows. Closing the iterator stops the read. Raises SourceChangedError on another shape."""
+        ...
+
+    def relay(self, split: Split) -> Chunks:
+        """The split's rows as the source encodes them; only where the source has the ability `relay`."""
+        ...
+
+
+class ReadSession(Protocol):
+    """What must stay open while loads read: a snapshot, a listing. Keeps its own link alive."""
+
+    @property
+    def bounds(self) -> Mapping[StreamName, Bounds]: ...
+    @property
+    def splits(self) -> Sequence[Split]: ...
+    def acknowledge(self, upto: Mapping[StreamName, Cursor]) -> None:
+        """Called after EVERY destination committed, with what the slowest of them holds; may do nothing."""
+        ...
+
+    def __enter__(self) -> ReadSession: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """The read side of a connector."""
+
+    @property
+    def abilities(self) -> frozenset[Ability]: ...
+    @property
+    def identity(self) -> str:
+        """Names the system without a secret: goes into the stream identity of the ledger."""
+        ...
+
+    def check(self) -> None:
+        """Connect and prove that reading is possible; raises ExtractionError with what failed and why."""
+        ...
+
+    def streams(self, like: Sequence[str] | None = None) -> Iterable[StreamSpec]:
+        """Describe the named streams (a name that does not exist is left out), or list all when None."""
+        ...
+
+    def probe(self, requests: Sequence[ReadRequest]) -> Sequence[Bounds]:
+        """The extent each request would have now, in as few round trips as possible; nothing stays open."""
+        ...
+
+    def open(self, requests: Sequence[ReadRequest]) -> ReadSession:
+        """Fix the bounds and cut the splits; several requests share one snapshot where the source has them."""
+        ...
+
+    def reader(self) -> Reader: ...
+
+
+class Writer(Protocol):
+    """Takes rows of one load. The first committed attempt of a split wins; later ones return its piece."""
+
+    def write(self, split_id: SplitId, attempt: int, batches: Iterator[Batch], *, into: Into = "target") -> Piece: ...
+    def relay(self, split_id: SplitId, attempt: int, chunks: Chunks) -> Piece: ...
+
+
+class LoadSession(Writer, Protocol):
+    """One load under way: holds the lock and the epoch."""
+
+    @property
+    def ticket(self) -> WriteTicket | None:
+        """None on the direct route: write() uses the commit's own connection, one call at a time."""
+        ...
+
+    def commit(self, pieces: Sequence[Piece], account: Account) -> CommitReceipt:
+        """Publish the load and its ledger rows together.
+
+        Raises FencedError when overtaken, CommitUnknownError when the outcome could not be resolved. Safe to repeat:
+        a load that is in returns its first receipt.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Leave nothing behind; safe at any time, also after commit and after a failure."""
+        ...
+
+
+class LedgerStore(Protocol):
+    """The ledger of one destination."""
+
+    def heads(self, tables: Sequence[TableName]) -> Mapping[TableName, LedgerHead]:
+        """The heads that exist, in one round trip."""
+        ...
+
+    def find(self, load: LoadId) -> LedgerRow | None: ...
+    def history(self, table: TableName, limit: int) -> Sequence[LedgerRow]:
+        """Newest first."""
+        ...
+
+    def boundary(self, table: TableName) -> Mapping[str, int]:
+        """Digests of the rows at the edge of the last read, with how often each was delivered."""
+        ...
+
+    def set_head(self, table: TableName, head: LedgerHead, *, expected_epoch: int) -> None:
+        """Write a head by hand (adopt, full refresh); raises FencedError unless the stored epoch is the expected one."""
+        ...
+
+
+@runtime_checkable
+class Destination(Protocol):
+    """The write side of a connector."""
+
+    @property
+    def operations(self) -> frozenset[Operation]: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def identity(self) -> str: ...
+    def check(self) -> None: ...
+    def describe(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema | None]:
+        """The tables' columns; an absent table is None, and a failure raises: it is never read as absent."""
+        ...
+
+    def ledger(self) -> LedgerStore: ...
+    def begin(self, plan: LoadPlan) -> LoadSession:
+        """Take the target's lock, raise its epoch, clear litter of older epochs.
+
+        Raises FencedError (naming the holder) after `lock_wait_seconds`, or at once, retryable, when the head has moved
+        past the plan.
+        """
+        ...
+
+    def writer(self, ticket: WriteTicket) -> Writer: ...
+
+
+class Transform(Protocol):
+    """A pure function on frames: the engine may cut its input anywhere `scope` allows."""
+
+    @property
+    def scope(self) -> Scope: ...
+    def output_schema(self, *inputs: TableSchema) -> TableSchema: ...
+    def apply(self, *inputs: Frame) -> Frame: ...
+
+
+class Backend(Protocol):
+    """Run history. Losing it loses history and nothing else."""
+
+    def start_run(self, run: RunRecord) -> None: ...
+    def finish_run(self, run: RunRecord) -> None: ...
+    def record_table(self, record: TableRecord) -> None:
+        """Insert or replace the record of (run, pipeline, target)."""
+        ...
+
+    def runs(self, limit: int, *, before: datetime | None = None) -> Sequence[RunRecord]:
+        """Newest first."""
+        ...
+
+    def run(self, run_id: RunId) -> tuple[RunRecord, Sequence[TableRecord]] | None: ...
+
+
+class Progress(Protocol):
+    """Told how a move goes on; called from any thread, must be quick."""
+
+    def advance(self, rows: int, size_bytes: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a move left. `load` is None when there was nothing to deliver: nothing was begun."""
+
+    load: LoadSession | None
+    pieces: tuple[Piece, ...]
+    tally: Tally
+
+
+class Engine(Protocol):
+    """Moves batches and runs transforms. It never commits: steps do."""
+
+    def move(
+        self,
+        reader: Reader,
+        splits: Sequence[Split],
+        begin: Callable[[], LoadSession],
+        shape: Shape,
+        *,
+        transform: Transform | None = None,
+        eager: bool = False,
+        writers: int = 1,
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
+    ) -> Moved:
+        """Read the splits, shape the rows, write the pieces.
+
+        `begin` is called once, from the calling thread, when the first row that must be written turns up; with `eager`
+        at once. After an error the load it returned is aborted here. `stop` set makes it raise Interrupted.
+        """
+        ...
+
+    def relay(
+        self,
+        reader: Reader,
+        splits: Sequence[Split],
+        begin: Callable[[], LoadSession],
+        *,
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
+    ) -> Moved:
+        """Move undecoded bytes; rows are counted by the two servers."""
+        ...
+
+    def load_transform(self, reference: str, base_dir: str, *, default_frame: str | None = None) -> Transform:
+        """`path.py::function` as a Transform by its annotation. Raises ConfigError or TransformError with file:line."""
+        ...
+
+    def sql_transform(self, sql: str) -> Transform:
+        """`transform_sql`: a SELECT over the table `input`."""
+        ...

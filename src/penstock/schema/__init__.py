@@ -1,0 +1,1 @@
+"""Types, names, and how the shape of a table may change."""
