@@ -1,4 +1,4 @@
-"""Named crash points, inert unless PENSTOCK_FAULTS arms them: `name=kill|raise|sleep[:seconds][@hit]`, comma-separated."""
+"""Named crash points, inert unless PENSTOCK_FAULTS arms them: `name=kill|raise|sleep[:seconds][@hit]`, by comma."""
 
 from __future__ import annotations
 

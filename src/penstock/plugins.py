@@ -61,7 +61,7 @@ class Registry:
                 return point
         raise PluginNotFoundError(
             f"no plugin {name!r} in {self.group}",
-            fix=f"installed: {', '.join(self.names()) or 'none'}; a plugin registers itself by an entry point of that group",
+            fix=f"installed: {', '.join(self.names()) or 'none'}; plugins register by an entry point of that group",
         )
 
     def _import(self, point: EntryPoint) -> object:

@@ -156,7 +156,7 @@ class LedgerStore(Protocol):
         ...
 
     def set_head(self, table: TableName, head: LedgerHead, *, expected_epoch: int) -> None:
-        """Write a head by hand (adopt, full refresh); raises FencedError unless the stored epoch is the expected one."""
+        """Write a head by hand (adopt); raises FencedError unless the stored epoch is the expected one."""
         ...
 
 
@@ -219,6 +219,25 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """One load's worth of moving.
+
+    `begin` is called once, from the calling thread, when the first row that must be written turns up; with `eager` at
+    once. `shape` and `transform` are ignored by a relay. `stop`, once set, makes the engine raise Interrupted.
+    """
+
+    reader: Reader
+    splits: Sequence[Split]
+    begin: Callable[[], LoadSession]
+    shape: Shape
+    transform: Transform | None = None
+    eager: bool = False
+    writers: int = 1
+    progress: Progress | None = None
+    stop: threading.Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """What a move left. `load` is None when there was nothing to deliver: nothing was begun."""
 
@@ -230,35 +249,11 @@ class Moved:
 class Engine(Protocol):
     """Moves batches and runs transforms. It never commits: steps do."""
 
-    def move(
-        self,
-        reader: Reader,
-        splits: Sequence[Split],
-        begin: Callable[[], LoadSession],
-        shape: Shape,
-        *,
-        transform: Transform | None = None,
-        eager: bool = False,
-        writers: int = 1,
-        progress: Progress | None = None,
-        stop: threading.Event | None = None,
-    ) -> Moved:
-        """Read the splits, shape the rows, write the pieces.
-
-        `begin` is called once, from the calling thread, when the first row that must be written turns up; with `eager`
-        at once. After an error the load it returned is aborted here. `stop` set makes it raise Interrupted.
-        """
+    def move(self, job: Move) -> Moved:
+        """Read the splits, shape the rows, write the pieces. After an error the load begun here is aborted here."""
         ...
 
-    def relay(
-        self,
-        reader: Reader,
-        splits: Sequence[Split],
-        begin: Callable[[], LoadSession],
-        *,
-        progress: Progress | None = None,
-        stop: threading.Event | None = None,
-    ) -> Moved:
+    def relay(self, job: Move) -> Moved:
         """Move undecoded bytes; rows are counted by the two servers."""
         ...
 

@@ -59,6 +59,7 @@ from penstock.values.runs import (
     TableState,
 )
 from penstock.values.streams import (
+    START,
     Batch,
     Bounds,
     Cursor,
@@ -66,7 +67,6 @@ from penstock.values.streams import (
     Field,
     Position,
     ReadRequest,
-    START,
     Split,
     SplitWish,
     StreamSpec,
