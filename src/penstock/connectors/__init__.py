@@ -1,0 +1,1 @@
+"""One folder per system; the same file names everywhere."""
