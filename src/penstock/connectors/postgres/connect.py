@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.connectors.postgres import loop
-from penstock.connectors.postgres.explain import explain_error, safe_message
+from penstock.connectors.postgres.explain import driver_errors, explain_error, safe_message
 from penstock.errors import ConfigError, PenstockError
 from penstock.values import Connection, Secret
 
@@ -65,7 +65,7 @@ async def _connect(connection: Connection, password: str | None, application: st
         raise _unknown_host(connection, error) from error
     except ssl.SSLError as error:
         raise _tls_failed(connection, error.reason or type(error).__name__) from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except driver_errors() as error:
         raise _unreachable(connection, error) from error
 
 
@@ -215,11 +215,9 @@ class Session:
 
     def wait(self, awaitable: Coroutine[Any, Any, T]) -> T:
         """Await a driver call on the loop; its errors come back as ours."""
-        import asyncpg
-
         try:
             return loop.run(awaitable)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+        except driver_errors() as error:
             raise self.explain(error) from error
 
     def explain(self, error: BaseException) -> PenstockError:
@@ -228,11 +226,9 @@ class Session:
 
 async def close_connection(raw: asyncpg.Connection) -> None:
     """Say goodbye within two seconds, else drop the link."""
-    import asyncpg
-
     try:
         await raw.close(timeout=2)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except driver_errors():
         raw.terminate()
     except asyncio.CancelledError:
         raw.terminate()

@@ -36,9 +36,17 @@ def explain_error(error: BaseException, *, where: str, kind: type[PenstockError]
         return error
     if isinstance(error, asyncpg.PostgresError):
         return _explain_server(error, where, kind)
-    if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError | EOFError):
+    # InternalClientError is how the driver reports a message that arrives for a session it has given up
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | EOFError):
         return _explain_link(error, where, kind)
     return kind(f"{type(error).__name__} in the PostgreSQL client", where=where, fault="internal")
+
+
+def driver_errors() -> tuple[type[BaseException], ...]:
+    """What the driver raises: everything `explain_error` has words for."""
+    import asyncpg
+
+    return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError)
 
 
 def safe_message(error: BaseException) -> str:
@@ -95,4 +103,4 @@ def _scrub(error: BaseException, what: str) -> None:
     error.args = (what,)
 
 
-__all__ = ["explain_error", "fault_of", "safe_message"]
+__all__ = ["driver_errors", "explain_error", "fault_of", "safe_message"]
