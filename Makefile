@@ -1,42 +1,44 @@
-PYTHON ?= python3
+# Debian's python3 is 3.11; where several Pythons stand beside each other, that one is taken.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CODE := $(wildcard src tests benchmarks examples .ci)
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: setup demo test test-faults bench lint fmt docs services serve wheel clean
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test,lint]'
-	touch $(STAMP)
+$(STAMP): pyproject.toml constraints.txt .ci/setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh .ci/setup
+	@touch $(STAMP)
 
 demo: setup
 	$(BIN)/python examples/demo/demo.py
 
 services:
-	@sh .ci/services
+	@PYTHON="$(PYTHON)" sh .ci/services
 
-test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: setup lint services
+	$(PYTEST)
 
-test-faults: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m faults --override-ini=addopts="-ra --strict-markers -p no:cacheprovider" tests
+test-faults: setup services
+	$(PYTEST) -m faults
 
-bench: setup
+bench: setup services
 	$(BIN)/python -m benchmarks
 
 lint: setup
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/mypy
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy $(filter-out .ci,$(CODE))
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check_lengths.py
 
 fmt: setup
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
 
 docs: setup
 	$(BIN)/python -m penstock.testing.docs docs
@@ -45,4 +47,5 @@ wheel: setup
 	$(BIN)/python -m build --wheel
 
 clean:
+	sh .ci/services stop
 	rm -rf $(VENV) dist build

@@ -1,1 +1,1 @@
-"""Shipped for plugin authors: conformance suites and doubles."""
+"""For plugin authors: conformance suites to inherit, systems in memory, doubles of hard cases, project folders."""

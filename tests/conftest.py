@@ -1,0 +1,107 @@
+"""What all tests share: servers, project folders, hypothesis profiles, and the rule that no skip goes unlisted."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import hashlib
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from penstock.testing.project import ProjectFolder
+
+ROOT = Path(__file__).resolve().parent.parent
+LISTED_SKIPS = ROOT / "tests" / "skips.txt"
+
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("search", derandomize=False, deadline=None, max_examples=2_000, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+_databases = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> str:
+    """The URL of a server whose superuser we are; `make services` starts one."""
+    url = os.environ.get("PENSTOCK_TEST_POSTGRES") or _address_of("PENSTOCK_TEST_POSTGRES")
+    if not url:
+        pytest.fail("no PostgreSQL to test with: run `make services`, or set PENSTOCK_TEST_POSTGRES")
+    return url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A database of this test alone."""
+    yield from _fresh_database(postgres_server)
+
+
+@pytest.fixture(scope="module")
+def postgres_module_url(postgres_server: str) -> Iterator[str]:
+    """A database the tests of one module share."""
+    yield from _fresh_database(postgres_server)
+
+
+@pytest.fixture
+def tmp_project(tmp_path: Path) -> ProjectFolder:
+    """A project folder: write its YAML, then run `penstock` in it as a process of its own."""
+    return ProjectFolder(tmp_path)
+
+
+def _fresh_database(server: str) -> Iterator[str]:
+    name = f"penstock_{os.getpid()}_{next(_databases)}"
+    asyncio.run(_execute(server, f'CREATE DATABASE "{name}"'))
+    yield f"{server.rpartition('/')[0]}/{name}"
+    asyncio.run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+async def _execute(url: str, statement: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _address_of(name: str) -> str | None:
+    """What `.ci/services` wrote for this checkout."""
+    key = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+    written = Path(os.environ.get("TMPDIR") or tempfile.gettempdir()) / f"penstock-services-{key}" / "env"
+    if not written.exists():
+        return None
+    pairs = (line.partition("=") for line in written.read_text().splitlines())
+    return next((value for key, _, value in pairs if key == name), None)
+
+
+def _unlisted_skips(config: pytest.Config) -> list[str]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reports = reporter.stats.get("skipped", []) if reporter else []
+    listed = [line.split(" | ", 1) for line in LISTED_SKIPS.read_text().splitlines() if " | " in line]
+    found = []
+    for report in reports:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        if not any(fnmatch.fnmatchcase(report.nodeid, test) and reason == why for test, why in listed):
+            found.append(f"{report.nodeid} | {reason}")
+    return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.exitstatus == pytest.ExitCode.OK and _unlisted_skips(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    unlisted = _unlisted_skips(config)
+    if unlisted:
+        terminalreporter.section("skips not listed in tests/skips.txt", red=True)
+        for line in unlisted:
+            terminalreporter.line(line)
