@@ -26,7 +26,7 @@ def complaints_about(path: Path, root: Path) -> list[str]:
     lines = text.count("\n")
     found = []
     if lines > HARD_LIMIT:
-        found.append(f"{name}: {lines} lines, at most {HARD_LIMIT} (wished: {SOFT_LIMIT}); split it by what its parts do")
+        found.append(f"{name}: {lines} lines, at most {HARD_LIMIT} (wished: {SOFT_LIMIT}); split it")
     if text.strip() and not ast.get_docstring(ast.parse(text)):
         found.append(f"{name}: opens without a sentence saying what the file is for")
     return found

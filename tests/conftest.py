@@ -29,7 +29,7 @@ _databases = itertools.count()
 @pytest.fixture(scope="session")
 def postgres_server() -> str:
     """The URL of a server whose superuser we are; `make services` starts one."""
-    url = os.environ.get("PENSTOCK_TEST_POSTGRES") or _address_of("PENSTOCK_TEST_POSTGRES")
+    url = os.environ.get("PENSTOCK_TEST_POSTGRES")
     if not url:
         pytest.fail("no PostgreSQL to test with: run `make services`, or set PENSTOCK_TEST_POSTGRES")
     return url
@@ -70,14 +70,13 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-def _address_of(name: str) -> str | None:
-    """What `.ci/services` wrote for this checkout."""
+def pytest_configure() -> None:
+    """Take the servers' addresses from what `.ci/services` wrote for this checkout, unless they are set already."""
     key = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
     written = Path(os.environ.get("TMPDIR") or tempfile.gettempdir()) / f"penstock-services-{key}" / "env"
-    if not written.exists():
-        return None
-    pairs = (line.partition("=") for line in written.read_text().splitlines())
-    return next((value for key, _, value in pairs if key == name), None)
+    if written.exists():
+        for name, _, value in (line.partition("=") for line in written.read_text().splitlines()):
+            os.environ.setdefault(name, value)
 
 
 def _unlisted_skips(config: pytest.Config) -> list[str]:
