@@ -35,6 +35,7 @@ from penstock.values.names import (
     StreamName,
     TableName,
     load_id_of,
+    observe_secrets,
     private_name,
     utc_now,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "WriteStep",
     "WriteTicket",
     "load_id_of",
+    "observe_secrets",
     "private_name",
     "utc_now",
 ]

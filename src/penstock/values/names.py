@@ -55,6 +55,15 @@ CursorValue: TypeAlias = int | Decimal | date | datetime | str
 NullCursors = Literal["include", "fail", "skip"]
 
 
+_observers: list[Callable[[str], None]] = []
+
+
+def observe_secrets(observer: Callable[[str], None]) -> None:
+    """Have `observer` told each secret as it is revealed, so that logs can leave it out."""
+    if observer not in _observers:
+        _observers.append(observer)
+
+
 class Secret:
     """A secret known by its reference; the value is fetched by `reveal()` and shown by nothing else."""
 
@@ -66,7 +75,10 @@ class Secret:
 
     def reveal(self) -> str:
         """The secret itself, fetched anew at each call so that a rotated one is found."""
-        return self._fetch()
+        value = self._fetch()
+        for observe in _observers:
+            observe(value)
+        return value
 
     def __repr__(self) -> str:
         return f"Secret({self.reference})"
