@@ -102,7 +102,8 @@ class LoadPlan:
 
     `schema` is what the writer is given (hidden columns included: `order_column` is dropped on the way into the
     target); `table` is the target before the load, None when it does not exist. `ingested_at` is filled in by the
-    destination where it has the operation, else it is a column of the stream already.
+    destination where it has the operation, else it is a column of the stream already. `partition_by` names the columns
+    a destination of files lays its folders out by.
     """
 
     load_id: LoadId
@@ -132,3 +133,4 @@ class LoadPlan:
     view_key: str | None = None
     dedup_needed: bool = True
     holder: str = ""
+    partition_by: tuple[str, ...] = ()
