@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CODE := $(wildcard src tests benchmarks examples .ci)
+CODE := $(foreach folder,src tests benchmarks examples .ci,$(if $(shell find $(folder) -name "*.py" 2>/dev/null | head -1),$(folder)))
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: setup demo test test-faults bench lint fmt docs services serve wheel clean
