@@ -60,7 +60,7 @@ class SqliteBackend:
         self._record(self._sql.put_table, history.table_cells(record))
 
     def runs(self, limit: int, *, before: datetime | None = None) -> Sequence[RunRecord]:
-        rows = self._read(self._sql.runs, [before or history.FOREVER, limit])
+        rows = self._read(self._sql.runs, [before or history.FOREVER, max(limit, 0)])
         return [history.run_from(row) for row in rows]
 
     def run(self, run_id: RunId) -> tuple[RunRecord, Sequence[TableRecord]] | None:
