@@ -1,0 +1,40 @@
+"""SQLite, by the standard library's driver: a source and a destination."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from penstock.connectors.sqlite.destination import open_destination
+from penstock.plugins import Connector
+
+
+class SqliteExtra(BaseModel):
+    """mkpipe's spelling of the path."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    db_path: str | None = Field(None, description="Path of the database file.", examples=["data/shop.db"])
+
+
+class SqliteOptions(BaseModel):
+    """A SQLite database file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    variant: Literal["sqlite"] = Field("sqlite", description="This connector.")
+    database: str | None = Field(
+        None, description="Path of the database file, beside the project file.", examples=["data/shop.db"]
+    )
+    max_connections: int = Field(8, ge=1, description="Connections at once.", examples=[4])
+    extra: SqliteExtra = Field(default_factory=SqliteExtra, description="Keys as mkpipe spells them.")
+
+    @model_validator(mode="after")
+    def _has_path(self) -> SqliteOptions:
+        if not (self.database or self.extra.db_path):
+            raise ValueError("give the path of the file as database")
+        return self
+
+
+CONNECTOR = Connector("sqlite", "SQLite", lambda: SqliteOptions, None, open_destination)
