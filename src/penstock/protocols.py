@@ -224,6 +224,8 @@ class Move:
 
     `begin` is called once, from the calling thread, when the first row that must be written turns up; with `eager` at
     once. `shape` and `transform` are ignored by a relay. `stop`, once set, makes the engine raise Interrupted.
+    `open_writer` is the destination's `writer`, for engines whose splits run in other processes; there it and `reader`
+    must survive pickling.
     """
 
     reader: Reader
@@ -235,6 +237,7 @@ class Move:
     writers: int = 1
     progress: Progress | None = None
     stop: threading.Event | None = None
+    open_writer: Callable[[WriteTicket], Writer] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Literal
 
 from penstock.values.names import Into, Json, LoadId, Route, RunId, SplitId, Strategy
-from penstock.values.streams import Position
+from penstock.values.plans import LoadPlan
+from penstock.values.streams import Position, TableSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,10 @@ class WriteTicket:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one split wrote, unseen by readers until the load commits. `work` is the destination's own JSON."""
+    """What one split wrote, unseen by readers until the load commits. `work` is the destination's own JSON.
+
+    `schema` is what its rows looked like, where the load's schema is open.
+    """
 
     split: SplitId
     attempt: int
@@ -29,11 +33,16 @@ class Piece:
     size_bytes: int = 0
     into: Into = "target"
     work: Mapping[str, Json] = field(default_factory=dict)
+    schema: TableSchema | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a load is about to claim. `expected` is the number of rows handed to the writers for the target."""
+    """What a load is about to claim. `expected` is the number of rows handed to the writers for the target.
+
+    `final` is the plan made again once the pieces' schemas were known (open schemas): the same load, of which schema
+    and steps take the place of those it began with.
+    """
 
     position: Position
     read: int = 0
@@ -46,6 +55,7 @@ class Account:
     digest: str | None = None
     boundary: Mapping[str, int] | None = None  # digest (32 hex) -> rows; None: keep what is stored
     unfinished: bool = False  # a chain of loads goes on
+    final: LoadPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

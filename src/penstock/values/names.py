@@ -44,6 +44,7 @@ Operation = Literal[
     "remote_pieces",  # writers open in any process
     "relay",
     "nested",  # keeps lists and structs
+    "dirty_keys",  # the commit writes the keys a load touched where its subscribers look
 ]
 Strategy = Literal["append", "replace", "upsert", "merge", "delete_insert"]
 Route = Literal["direct", "shadow", "staged"]

@@ -97,6 +97,15 @@ WriteStep: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
+class Subscription:
+    """Who wants to know which keys a load touched: old and new values of `columns`, deletes too, into `dirty`."""
+
+    subscriber: str
+    columns: tuple[str, ...]
+    dirty: TableName
+
+
+@dataclass(frozen=True, slots=True)
 class LoadPlan:
     """One delivery to one table, fixed before data is read.
 
@@ -134,3 +143,4 @@ class LoadPlan:
     dedup_needed: bool = True
     holder: str = ""
     partition_by: tuple[str, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()

@@ -180,7 +180,8 @@ class ReadRequest:
 
     `late_commits` says which row versions a source with a horizon must hand out: "once" each exactly once (append),
     "all" everything visible since the last horizon (keyed strategies), "window" all rows from the resume point on
-    (delete_insert by window). `batch_rows` and `batch_bytes` are upper limits of one batch.
+    (delete_insert by window). `upto` (inclusive) asks for the very range of a load that was prepared and not finished:
+    only destinations without transactions need it. `batch_rows` and `batch_bytes` are upper limits of one batch.
     """
 
     stream: StreamName
@@ -197,6 +198,7 @@ class ReadRequest:
     chain_rows: int | None = None
     relay: Encoding | None = None
     accept_source_change: bool = False
+    upto: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True)
