@@ -14,7 +14,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from penstock.testing.project import ProjectFolder
+pytest.register_assert_rewrite("penstock.testing")
+
+from penstock.testing.project import ProjectFolder  # noqa: E402 - after the line that makes its asserts speak
 
 ROOT = Path(__file__).resolve().parent.parent
 LISTED_SKIPS = ROOT / "tests" / "skips.txt"

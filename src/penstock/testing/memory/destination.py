@@ -145,7 +145,6 @@ class MemoryLoad:
         if self.receipt is not None:
             return replace(self.receipt, repeated=True)
         failpoint("commit.started")
-        written = check_counts(self.plan, pieces, account)
         with self.store.changed:
             head = self.store.state.heads[self.plan.target]
             if self.ended or head.epoch != self.epoch:
@@ -155,6 +154,7 @@ class MemoryLoad:
                     fix="plan the load again",
                     retryable=True,
                 )
+            written = check_counts(self.plan, pieces, account)
             draft = apply_steps(self.store.state, account.final or self.plan, pieces)
             failpoint("commit.applied")
             self.receipt = self._publish(draft, head, account, written)

@@ -149,6 +149,8 @@ def bounds_of(table: pa.Table, request: ReadRequest) -> Bounds:
 
 def select(table: pa.Table, request: ReadRequest, bounds: Bounds) -> pa.Table:
     """The rows of the request, in cursor order where it has one; rows without a cursor come with the first read."""
+    import pyarrow as pa
+
     column = _column(request.cursor)
     if column is None:
         return table if request.limit is None else table.slice(0, request.limit)
@@ -158,7 +160,7 @@ def select(table: pa.Table, request: ReadRequest, bounds: Bounds) -> pa.Table:
         for index, value in enumerate(table.column(column).to_pylist())
         if _is_wanted(value, bounds, window.lower if window else None, window.upper if window else None)
     ]
-    rows = table.take(kept).sort_by([(column, "ascending")])
+    rows = table.take(pa.array(kept, pa.int64())).sort_by([(column, "ascending")])
     return rows if request.limit is None else rows.slice(0, request.limit)
 
 
