@@ -21,6 +21,7 @@ from penstock.testing.suites import (
     PieceDestinationSuite,
     SnapshotSourceSuite,
     SourceSeat,
+    WideningDestinationSuite,
 )
 from penstock.testing.suites.rows import Row, as_table, make_rows
 from penstock.values import StreamName, StreamSpec, TableName, TableSchema
@@ -89,7 +90,7 @@ def memory_seat(tmp_path: Path) -> DestinationSeat:
     )
 
 
-class TestMemoryDestination(KeyedDestinationSuite, EvolvingDestinationSuite):
+class TestMemoryDestination(KeyedDestinationSuite, EvolvingDestinationSuite, WideningDestinationSuite):
     @pytest.fixture
     def seat(self, memory_seat: DestinationSeat) -> DestinationSeat:
         return memory_seat

@@ -185,14 +185,21 @@ class SqlLoadSession:
 
     def _open(self) -> None:
         """Start the load's transaction, where rows go straight into it, with the steps that come before them."""
-        if self._broken:
-            raise LoadError("an earlier write of this load failed; it cannot go on", fault="transient")
+        self._refuse_broken()
         if self._opened:
             return
         self._link.begin()
         self._opened = True
         if self._plan.route == "direct":
             self._steps.before_rows()
+
+    def _refuse_broken(self) -> None:
+        if self._broken:
+            raise LoadError(
+                "this load was aborted, or an earlier write of it failed; it cannot go on",
+                where=str(self._plan.target),
+                fault="transient",
+            )
 
     def _write_here(self, split_id: SplitId, attempt: int, batches: Iterator[Batch], into: Into) -> Piece:
         if into == "quarantine":
@@ -220,6 +227,7 @@ class SqlLoadSession:
     def commit(self, pieces: Sequence[Piece], account: Account) -> CommitReceipt:
         if self._receipt is not None:
             return replace(self._receipt, repeated=True)
+        self._refuse_broken()
         try:
             self._open()
             failpoint("commit.started")
@@ -346,6 +354,7 @@ class SqlLoadSession:
 
     def abort(self) -> None:
         failpoint("abort.started")
+        self._broken = True
         self._link.close()
         if self._receipt is None:
             self._drop_private()

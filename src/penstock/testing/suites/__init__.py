@@ -5,6 +5,7 @@ from penstock.testing.suites.destination import (
     DestinationSuite,
     EvolvingDestinationSuite,
     KeyedDestinationSuite,
+    WideningDestinationSuite,
 )
 from penstock.testing.suites.ledger import LedgerSuite
 from penstock.testing.suites.pieces import PieceDestinationSuite
@@ -21,4 +22,5 @@ __all__ = [
     "SnapshotSourceSuite",
     "SourceSeat",
     "SourceSuite",
+    "WideningDestinationSuite",
 ]
