@@ -1,0 +1,191 @@
+"""Reads splits as Arrow record batches through ADBC, which speaks COPY and decodes it in C."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.connectors.postgres.connect import address_of
+from penstock.connectors.postgres.decode import Decoder
+from penstock.connectors.postgres.explain import fault_of
+from penstock.connectors.postgres.relay import CopyChunks, snapshot_of
+from penstock.connectors.postgres.settings import bind_sql, session_settings
+from penstock.connectors.postgres.types import ARRAY_MARK
+from penstock.errors import ConfigError, ExtractionError, PenstockError, SourceChangedError
+from penstock.values import Batch, Connection, Secret, Split
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_GONE = ("42P01", "42703", "3F000")
+_LOST = ("server closed the connection", "terminating connection", "could not receive", "connection", "SSL", "no COPY")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresReader:
+    """Opens its own connection for each split, on the session's snapshot."""
+
+    connection: Connection
+
+    def read(self, split: Split) -> Iterator[Batch]:
+        """The split's rows. Raises SourceChangedError where the result is not what was planned."""
+        where = f"{address_of(self.connection)}, {split.stream}"
+        try:
+            with closing(_connect(self.connection)) as session, closing(session.cursor()) as cursor:
+                _enter_snapshot(cursor, split.work, self.connection)
+                hint = str(int(_number(split.work, "batch_bytes")))
+                cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": hint})
+                cursor.execute(str(split.work["sql"]))
+                with closing(cursor.fetch_record_batch()) as batches:
+                    yield from _decoded(batches, split, where)
+        except PenstockError:
+            raise
+        except _driver_errors() as error:
+            raise explain_adbc(error, where, split) from None
+
+    def relay(self, split: Split) -> CopyChunks:
+        """The split's rows as COPY BINARY, of the stream's columns in order."""
+        return CopyChunks(self.connection, split)
+
+
+def _decoded(batches: Any, split: Split, where: str) -> Iterator[Batch]:
+    decoder = Decoder.of(split, batches.schema, where)
+    limit = max(int(_number(split.work, "batch_rows")), 1)
+    for batch in batches:
+        for start in range(0, batch.num_rows, limit):
+            rows, cursors = decoder.decode(batch.slice(start, limit))
+            yield Batch(split.stream, rows, cursors)
+
+
+def _number(work: Mapping[str, Any], name: str) -> int:
+    return int(work[name])
+
+
+def _enter_snapshot(cursor: Any, work: Mapping[str, Any], connection: Connection) -> None:
+    snapshot = snapshot_of(work)
+    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    cursor.execute(*bind_sql({**session_settings(connection), **work["settings"]}))
+    cursor.fetchall()
+
+
+def _connect(connection: Connection) -> Any:
+    import adbc_driver_postgresql.dbapi as adbc
+
+    try:
+        return adbc.connect(conninfo(connection))
+    except _driver_errors() as error:
+        raise explain_adbc(error, address_of(connection), None) from None
+
+
+def conninfo(connection: Connection) -> str:
+    """libpq's connection string, secret included: never to be shown."""
+    host = connection.host or "localhost"
+    settings: dict[str, object] = {
+        "host": host,
+        "port": connection.port or 5432,
+        "user": connection.user or "postgres",
+        "password": connection.password.reveal() if connection.password is not None else None,
+        "dbname": connection.database or connection.user or "postgres",
+        "connect_timeout": _revealed(connection, "connect_timeout") or 30,
+        "application_name": "penstock reader",
+        "client_encoding": "UTF8",
+        **_tls(connection, host),
+    }
+    # keys of the project named like a driver's own are not passed on: only what is listed here is
+    return " ".join(f"{name}={_escaped(value)}" for name, value in settings.items() if value is not None)
+
+
+def _tls(connection: Connection, host: str) -> dict[str, object]:
+    loopback = host in _LOOPBACK or host.startswith("/")
+    mode = _revealed(connection, "sslmode") or ("disable" if loopback else "verify-full")
+    authority = _revealed(connection, "sslrootcert")
+    if authority is None and mode.startswith("verify"):
+        authority = _system_authorities()
+    files = {name: _revealed(connection, name) for name in ("sslcert", "sslkey")}
+    return {"sslmode": mode, "sslrootcert": authority, **files}
+
+
+def _system_authorities() -> str:
+    """The certificate authorities Python trusts: the driver's own OpenSSL looks elsewhere."""
+    paths = ssl.get_default_verify_paths()
+    known = (
+        paths.cafile,
+        paths.openssl_cafile,
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+    )
+    return next((p for p in known if p and os.path.exists(p)), "system")  # noqa: PTH110 - a plain look
+
+
+def _revealed(connection: Connection, name: str) -> str | None:
+    value = connection.extra.get(name)
+    if value is None:
+        return None
+    return value.reveal() if isinstance(value, Secret) else str(value)
+
+
+def _escaped(value: object) -> str:
+    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
+
+
+def _driver_errors() -> tuple[type[BaseException], ...]:
+    import adbc_driver_manager
+    import pyarrow as pa
+
+    return (adbc_driver_manager.Error, pa.ArrowException, OSError)
+
+
+def explain_adbc(error: BaseException, where: str, split: Split | None) -> PenstockError:
+    """The error of ours; its text never holds a row value, so the driver's own is not chained."""
+    text = str(error)
+    state = getattr(error, "sqlstate", None) or ""
+    if ARRAY_MARK in text:
+        return ExtractionError(
+            "an array has several dimensions: Arrow lists have one",
+            where=where,
+            fix=f"read the column as text: `columns: {{name: string}}`; lists here: {', '.join(_lists(split))}",
+        )
+    if "would overflow when converting to nanoseconds" in text:
+        return ExtractionError(
+            "an interval is longer than 292 years: Arrow counts nanoseconds",
+            where=where,
+            fix="read the column as text: `columns: {name: string}`",
+        )
+    if state in _GONE:
+        return SourceChangedError(
+            f"a table or column went away while it was read (sqlstate {state})",
+            where=where,
+            fix="run again; where it is gone for good, take it out of the project",
+            retryable=True,
+        )
+    if ("snapshot" in text and "not exist" in text) or "invalid snapshot" in text:
+        return ExtractionError("the read session's snapshot is gone", where=where, fix="run again", fault="transient")
+    if state:
+        return _explain_state(state, text, where)
+    if split is None or any(mark in text for mark in _LOST):
+        return ExtractionError(f"the connection to the server was lost: {_first(text)}", where=where, fault="transient")
+    return ExtractionError(f"reading stopped: {_first(text)}", where=where, fault="data")
+
+
+def _explain_state(state: str, text: str, where: str) -> PenstockError:
+    if state.startswith(("28", "3D")):
+        return ConfigError(
+            f"the server refused the login (sqlstate {state})", where=where, fix="check user, password and database"
+        )
+    return ExtractionError(f"{_first(text)} (sqlstate {state})", where=where, fault=fault_of(state))
+
+
+def _first(text: str) -> str:
+    """The server's first words: what stands in quotes or after a colon may be a row's value."""
+    _, found, message = text.partition("ERROR:")
+    line = (message if found else text).strip().split("\n", 1)[0]
+    return re.sub(r'".*"', "(not shown)", line.split(": ", 1)[0])[:200]
+
+
+def _lists(split: Split | None) -> list[str]:
+    return [f.name for f in split.schema.fields if f.type.startswith("list<")] if split is not None else []
