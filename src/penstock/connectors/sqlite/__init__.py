@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from penstock.connectors.sqlite.destination import open_destination
+from penstock.connectors.sqlite.source import open_source
 from penstock.plugins import Connector
 
 
@@ -37,4 +38,4 @@ class SqliteOptions(BaseModel):
         return self
 
 
-CONNECTOR = Connector("sqlite", "SQLite", lambda: SqliteOptions, None, open_destination)
+CONNECTOR = Connector("sqlite", "SQLite", lambda: SqliteOptions, open_source, open_destination)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from penstock.connectors.sql.dialect import Dialect
-from penstock.connectors.sql.link import SqlLink
+from penstock.connectors.sql.link import SqlLink, Value
 from penstock.connectors.sqlite.types import house_type, native_type
 from penstock.values import Field, TableName, TableSchema
+
+
+class Queryable(Protocol):
+    """A link or a snapshot."""
+
+    def query(self, sql: str, params: Sequence[Value] = ()) -> list[tuple[Any, ...]]: ...
 
 
 class SqliteDialect(Dialect):
@@ -42,7 +48,7 @@ class SqliteDialect(Dialect):
         columns = table_columns(link, table.name)
         if not columns:
             return None
-        return TableSchema(tuple(_field_of(c) for c in columns), key=_key_of(columns), system=self.system)
+        return TableSchema(tuple(_field_of(c) for c in columns), key=key_of(columns), system=self.system)
 
     def existing(self, link: SqlLink, tables: Sequence[TableName]) -> frozenset[TableName]:
         names = {str(row[0]).lower() for row in link.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -83,7 +89,7 @@ class SqliteDialect(Dialect):
 SQLITE = SqliteDialect()
 
 
-def table_columns(link: SqlLink, table: str) -> list[tuple[Any, ...]]:
+def table_columns(link: Queryable, table: str) -> list[tuple[Any, ...]]:
     """(cid, name, type, notnull, default, pk) of each column that a SELECT * shows; none for an absent table."""
     return link.query(
         'SELECT cid, name, type, "notnull", dflt_value, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1', [table]
@@ -95,7 +101,7 @@ def _field_of(column: Sequence[Any]) -> Field:
     return Field(name, house_type(declared) or "string", nullable=not required, native=declared or None)
 
 
-def _key_of(columns: Sequence[Sequence[Any]]) -> tuple[str, ...]:
+def key_of(columns: Sequence[Sequence[Any]]) -> tuple[str, ...]:
     """The primary key, if it cannot be NULL: SQLite allows NULL in any but an INTEGER PRIMARY KEY."""
     keyed = sorted((c for c in columns if c[5]), key=lambda c: int(c[5]))
     is_rowid = len(keyed) == 1 and str(keyed[0][2]).upper() == "INTEGER"

@@ -25,6 +25,12 @@ def database_path(connection: Connection) -> str:
     return str(Path(connection.base_dir, path).absolute())
 
 
+def source_identity(connection: Connection) -> str:
+    """The path beside the project, so that a moved project knows its tables again; absolute for a file elsewhere."""
+    path, base = Path(database_path(connection)), Path(connection.base_dir).absolute()
+    return f"sqlite:{path.relative_to(base) if path.is_relative_to(base) else path}"
+
+
 def remember_destination(path: str) -> None:
     """From here on, a source that reads the same file keeps no lock on it while rows move."""
     with _guard:

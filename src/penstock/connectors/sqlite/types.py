@@ -13,7 +13,9 @@ from penstock.errors import LoadError
 from penstock.schema.types import SIGNED, decimal_of, list_item, struct_fields
 from penstock.values import Field
 
-_DECLARED = re.compile(r"\s*([A-Za-z_][A-Za-z_0-9 ]*?)\s*(?:\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\))?\s*([A-Za-z ]*)\s*")
+_DECLARED = re.compile(
+    r"\s*([A-Za-z_][A-Za-z_0-9 ]*)(?:\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\)\s*([A-Za-z ]*))?\s*"
+)  # TIMESTAMP (6) WITH TIME ZONE
 _NATIVE = {
     **dict.fromkeys((*SIGNED, "uint8", "uint16", "uint32"), "INTEGER"),
     "uint64": "DECIMAL_TEXT(20,0)",
@@ -81,7 +83,7 @@ def house_type(declared: str) -> str | None:
     match = _DECLARED.fullmatch(declared or "")
     if match is None:
         return None
-    name = " ".join(f"{match[1]} {match[4]}".upper().split())
+    name = " ".join(f"{match[1]} {match[4] or ''}".upper().split())
     if name in _HOUSE:
         return _HOUSE[name]
     if name in _DECIMALS:
