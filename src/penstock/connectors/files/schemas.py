@@ -1,0 +1,154 @@
+"""The columns of a stream of files: from Parquet footers, from the heads of CSV and JSON files, united by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from penstock.connectors.files.infer import common_type, guess_kind, settle
+from penstock.connectors.files.listing import FileRef, Listing
+from penstock.connectors.files.read_csv import csv_names, read_csv
+from penstock.connectors.files.read_jsonl import Number, read_lines
+from penstock.connectors.files.read_parquet import read_footer
+from penstock.errors import ConfigError, ExtractionError
+from penstock.schema.types import is_type
+from penstock.values import Field, TableSchema
+
+_SAMPLE_ROWS = 20_000
+_LEAST_ROWS = 100  # of each file, however many files there are
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """`inferred` names the columns whose types are a guess from a sample."""
+
+    schema: TableSchema
+    inferred: frozenset[str] = frozenset()
+
+
+def describe_files(root: Path, listing: Listing, types: Mapping[str, str]) -> Described:
+    """Raises ExtractionError where files disagree on a column in a way no type can hold."""
+    if listing.schema is not None:
+        return Described(_override(listing.schema, types))
+    typed: dict[str, Field] = {}
+    guesses: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
+    for ref in listing.files:
+        seen = _add_file(root, ref, typed, guesses, max(_LEAST_ROWS, _SAMPLE_ROWS // len(listing.files)))
+        for name in seen:
+            counts[name] = counts.get(name, 0) + 1
+    mixture = "json" if any(ref.format == "jsonl" for ref in listing.files) else "string"
+    guessed = {name: settle(kinds, mixture) for name, kinds in guesses.items()}
+    fields = [_settle_field(listing, name, typed.get(name), guessed.get(name), types) for name in counts]
+    if not fields:
+        fields = [Field(name, kind) for name, kind in types.items()]
+    everywhere = [f if counts.get(f.name) == len(listing.files) else replace(f, nullable=True) for f in fields]
+    inferred = frozenset(name for name in guessed if name not in types)
+    return Described(_override(TableSchema(tuple(everywhere), system="file"), types), inferred)
+
+
+def _override(schema: TableSchema, types: Mapping[str, str]) -> TableSchema:
+    wrong = {name: kind for name, kind in types.items() if not is_type(kind)}
+    if wrong:
+        text = ", ".join(f"{name}: {kind}" for name, kind in wrong.items())
+        raise ConfigError(f"not a type: {text}", where="columns", fix="for example int64, decimal(12,2), timestamptz")
+    return replace(schema, fields=tuple(replace(f, type=types.get(f.name, f.type)) for f in schema.fields))
+
+
+def _add_file(
+    root: Path, ref: FileRef, typed: dict[str, Field], guesses: dict[str, list[str]], rows: int
+) -> Iterator[str]:
+    if ref.format == "parquet":
+        fields = read_footer(root, ref).fields
+        for item in fields:
+            typed[item.name] = _unite(ref, typed[item.name], item) if item.name in typed else item
+        names = [f.name for f in fields]
+    else:
+        sampled = _sample_csv(root, ref, rows) if ref.format == "csv" else _sample_jsonl(root, ref, rows)
+        for name, kinds in sampled.items():
+            guesses.setdefault(name, []).extend(kinds)
+        names = list(sampled)
+    for name, text in ref.partition.items():
+        if name not in names:
+            guesses.setdefault(name, []).append(_guess_texts([text]))
+            names.append(name)
+    return iter(names)
+
+
+def _unite(ref: FileRef, known: Field, found: Field) -> Field:
+    kind = common_type(known.type, found.type)
+    if kind is None:
+        raise ExtractionError(
+            f"{ref.path}: column {found.name!r} is {found.type} here and {known.type} in the files before it",
+            where=ref.path,
+            fix=f"name one type for all files: columns: {{{found.name}: string}}",
+        )
+    return replace(known, type=kind, nullable=known.nullable or found.nullable)
+
+
+def _settle_field(
+    listing: Listing, name: str, typed: Field | None, guessed: str | None, types: Mapping[str, str]
+) -> Field:
+    if name in types or (typed is None and guessed is not None):
+        return Field(name, types.get(name, guessed or "string"))
+    if typed is None:
+        raise AssertionError("a column without a type")
+    if guessed is None:
+        return typed
+    kind = common_type(typed.type, guessed)
+    if kind is None:
+        raise ExtractionError(
+            f"{listing.name}: column {name!r} is {typed.type} in some files and {guessed} in others",
+            where=str(listing.name),
+            fix=f"name one type for all files: columns: {{{name}: string}}",
+        )
+    return replace(typed, type=kind, nullable=True)
+
+
+def _sample_csv(root: Path, ref: FileRef, rows: int) -> dict[str, list[str]]:
+    names = csv_names(root, ref)
+    kinds: dict[str, list[str]] = {name: [] for name in names}
+    left = rows
+    if not names:
+        return kinds
+    for batch in read_csv(root, ref, names, first_rows=rows):
+        share = batch.slice(0, left)
+        for name in names:
+            kinds[name].append(guess_kind(share.column(name)))
+        left -= share.num_rows
+        if left <= 0:
+            break
+    return kinds
+
+
+def _sample_jsonl(root: Path, ref: FileRef, rows: int) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    left = rows
+    for lines in read_lines(root, ref, batch_bytes=1 << 18):
+        share = lines.rows[:left]
+        for name in dict.fromkeys(key for row in share for key in row):
+            kinds.setdefault(name, []).append(_guess_json([row.get(name) for row in share]))
+        left -= len(share)
+        if left <= 0:
+            break
+    return kinds
+
+
+def _guess_json(values: Sequence[Any]) -> str:
+    """Numbers by their spelling, text is text; shapes and mixtures are JSON."""
+    present = [v for v in values if v is not None]
+    if not present:
+        return "null"
+    if all(type(v) is Number for v in present):
+        return _guess_texts(present)
+    if all(type(v) is str for v in present):
+        return "string"
+    return "bool" if all(type(v) is bool for v in present) else "json"
+
+
+def _guess_texts(texts: Sequence[str | None]) -> str:
+    import pyarrow as pa
+
+    return guess_kind(pa.array(texts, pa.string()))

@@ -1,0 +1,344 @@
+"""The read side of a folder of files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from penstock.connectors.files.cursors import (
+    CursorRule,
+    cursor_rule,
+    highest_cursor,
+    pick_rows,
+    step_back,
+    to_cursor,
+)
+from penstock.connectors.files.listing import FileRef, Listing, list_names, list_stream
+from penstock.connectors.files.options import FileExtra
+from penstock.connectors.files.read import ReadPlan, read_file
+from penstock.connectors.files.read_parquet import Footer, read_footer
+from penstock.connectors.files.schemas import Described, describe_files
+from penstock.errors import ConfigError, ExtractionError
+from penstock.failpoints import failpoint
+from penstock.protocols import Chunks, ReadSession
+from penstock.values import (
+    Ability,
+    Batch,
+    Bounds,
+    Cursor,
+    Json,
+    Position,
+    ReadRequest,
+    Split,
+    SplitId,
+    StreamName,
+    StreamSpec,
+    TableSchema,
+)
+
+_SMALL_BYTES = 4 << 20  # files are packed together up to this
+_GROUP_BYTES = 64 << 20  # uncompressed; a bigger Parquet file is cut by its row groups
+_BYTES_PER_ROW = 100  # a guess, for progress bars
+
+
+@dataclass(frozen=True, slots=True)
+class FilesSource:
+    """Streams are files, globs, folders, and the tables written here."""
+
+    options: FileExtra
+    identity: str
+    abilities: frozenset[Ability] = frozenset({"shared_snapshot", "splits", "static_schema"})
+
+    @property
+    def root(self) -> Path:
+        return self.options.path
+
+    def check(self) -> None:
+        try:
+            next(iter(self.root.iterdir()), None)
+        except OSError as error:
+            raise ExtractionError(
+                f"the folder cannot be read: {error.strerror}",
+                where=str(self.root),
+                fix="correct extra.path, or the rights of the folder",
+                fault="config",
+            ) from error
+
+    def streams(self, like: Sequence[str] | None = None) -> Iterable[StreamSpec]:
+        self.check()
+        if like is None:
+            # A listing opens no file: it has to work where one of thousands is damaged.
+            return [StreamSpec(name, None) for name in list_names(self.root)]
+        found = ((StreamName(n), list_stream(self.root, StreamName(n), self.options)) for n in like)
+        return [self._describe(name, listing) for name, listing in found if listing is not None]
+
+    def _describe(self, name: StreamName, listing: Listing) -> StreamSpec:
+        schema = describe_files(self.root, listing, {}).schema
+        size = sum(ref.size for ref in listing.files)
+        return StreamSpec(name, schema if schema.fields else None, rows_estimate=_known_rows(listing), size_bytes=size)
+
+    def probe(self, requests: Sequence[ReadRequest]) -> Sequence[Bounds]:
+        return [self._extent(request).bounds for request in requests]
+
+    def open(self, requests: Sequence[ReadRequest]) -> ReadSession:
+        return FilesSession(tuple(self._extent(request) for request in requests))
+
+    def reader(self) -> FilesReader:
+        return FilesReader(str(self.root))
+
+    def _extent(self, request: ReadRequest) -> Extent:
+        if request.query is not None:
+            raise ConfigError(
+                "custom_query is not possible at files",
+                where=str(request.stream),
+                fix="name the files as the table, and use transform_sql",
+            )
+        listing = list_stream(self.root, request.stream, self.options)
+        if listing is None:
+            raise ExtractionError(
+                f"no file matches {request.stream!r}",
+                where=str(self.root),
+                fix="name a file, a glob or a folder relative to extra.path",
+                fault="config",
+            )
+        return _measure(self.root, request, listing)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """One stream as it lies there now."""
+
+    request: ReadRequest
+    listing: Listing
+    described: Described
+    rule: CursorRule | None
+    bounds: Bounds
+    footers: Mapping[str, Footer]
+
+
+def _measure(root: Path, request: ReadRequest, listing: Listing) -> Extent:
+    described = describe_files(root, listing, request.types)
+    if not described.schema.fields:
+        raise ExtractionError(
+            f"{listing.name} has no columns: its files are empty",
+            where=str(root),
+            fix="add a header or rows, or name the columns under columns:",
+        )
+    rule = cursor_rule(request, described.schema)
+    statistics = rule.columns if rule and len(rule.columns) == 1 else ()
+    footers = {r.path: read_footer(root, r, statistics) for r in listing.files if r.format == "parquet"}
+    upper = _upper(root, request, listing, described, rule, footers)
+    rows = _exact_rows(request, listing, rule, footers)
+    return Extent(request, listing, described, rule, _bounds(request, rule, upper, rows, listing), footers)
+
+
+def _upper(
+    root: Path,
+    request: ReadRequest,
+    listing: Listing,
+    described: Described,
+    rule: CursorRule | None,
+    footers: Mapping[str, Footer],
+) -> Cursor | None:
+    """The highest cursor in the listed files, where it is known or has to be known before they are read."""
+    if rule is None or request.window is not None:
+        return None
+    known = _upper_by_statistics(listing, described.schema, rule, footers)
+    if known is not None or request.cursor is None or not request.cursor.lookback or request.after is None:
+        return known
+    plan = ReadPlan(root, _only(described.schema, rule), described.inferred)
+    batches = (batch for ref in listing.files for batch in read_file(plan, ref))
+    return highest_cursor(rule, batches, request.stream)
+
+
+def _only(schema: TableSchema, rule: CursorRule) -> TableSchema:
+    return replace(schema, fields=tuple(f for f in schema.fields if f.name in rule.columns))
+
+
+def _upper_by_statistics(
+    listing: Listing, schema: TableSchema, rule: CursorRule, footers: Mapping[str, Footer]
+) -> Cursor | None:
+    """Only for types whose statistics are exact, and only when every row group has them."""
+    if len(footers) != len(listing.files) or len(rule.columns) != 1 or rule.type not in ("int", "date", "datetime"):
+        return None
+    name = rule.columns[0]
+    kind = schema.field(name).type
+    if kind != rule.kind or any(f.type != kind for footer in footers.values() for f in footer.fields if f.name == name):
+        return None
+    groups = [g for footer in footers.values() for g in footer.extremes.get(name, ())]
+    if not groups or any(g is None for g in groups):
+        return None
+    return to_cursor(rule.type, max(g[1] for g in groups if g is not None))
+
+
+def _exact_rows(
+    request: ReadRequest, listing: Listing, rule: CursorRule | None, footers: Mapping[str, Footer]
+) -> int | None:
+    if rule is not None and (rule.is_bounded or rule.nulls == "skip"):
+        return None
+    known = [footers[ref.path].rows if ref.path in footers else ref.rows for ref in listing.files]
+    if any(rows is None for rows in known):
+        return None
+    total = sum(rows for rows in known if rows is not None)
+    return total if request.limit is None else min(total, request.limit)
+
+
+def _bounds(
+    request: ReadRequest, rule: CursorRule | None, upper: Cursor | None, rows: int | None, listing: Listing
+) -> Bounds:
+    estimate = rows if rows is not None else sum(ref.size for ref in listing.files) // _BYTES_PER_ROW
+    if rule is None:
+        return Bounds(rows=rows, rows_estimate=estimate)
+    bounds = Bounds(lower=rule.lower, upper=upper, rows=rows, rows_estimate=estimate)
+    if upper is None or request.cursor is None:
+        return bounds
+    before = request.after.cursor if request.after else None
+    highest = upper if before is None or _is_above(upper, before) else before
+    position = Position(highest, step_back(highest, request.cursor))
+    idle = True if rule.lower is not None and _is_above(rule.lower, upper) else None
+    return replace(bounds, position=position, idle=idle)
+
+
+def _is_above(left: Cursor, right: Cursor) -> bool:
+    return bool(cast("Any", left.value) > cast("Any", right.value))
+
+
+def _known_rows(listing: Listing) -> int | None:
+    known = [ref.rows for ref in listing.files]
+    return None if any(rows is None for rows in known) else sum(rows or 0 for rows in known)
+
+
+@dataclass(slots=True)
+class FilesSession:
+    """The listing is the snapshot: files are checked against it when they are read."""
+
+    extents: tuple[Extent, ...]
+    bounds: Mapping[StreamName, Bounds] = field(init=False)
+    splits: Sequence[Split] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bounds = {extent.request.stream: extent.bounds for extent in self.extents}
+        self.splits = tuple(split for extent in self.extents for split in cut(extent))
+
+    def acknowledge(self, upto: Mapping[StreamName, Cursor]) -> None:
+        """Files stay where they are."""
+
+    def __enter__(self) -> FilesSession:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing is held open."""
+
+
+def cut(extent: Extent) -> Iterator[Split]:
+    """A split per file; small files share one, big Parquet files are cut by row groups."""
+    packs = [list(extent.listing.files)] if extent.request.limit is not None else list(_pack(extent))
+    for number, refs in enumerate(packs or [[]]):
+        estimates = [_estimate(ref, extent.footers.get(ref.path)) for ref in refs]
+        yield Split(
+            SplitId(f"{number:05d}"),
+            extent.request.stream,
+            extent.described.schema,
+            {
+                "files": [ref.to_json() for ref in refs],
+                "inferred": list[Json](sorted(extent.described.inferred)),
+                "rule": extent.rule.to_json() if extent.rule else None,
+                "batch_rows": extent.request.batch_rows,
+                "batch_bytes": extent.request.batch_bytes,
+                "limit": extent.request.limit,
+            },
+            rows_estimate=sum(estimates),
+        )
+
+
+def _pack(extent: Extent) -> Iterator[list[FileRef]]:
+    waiting: list[FileRef] = []
+    size = 0
+    for ref in (piece for listed in extent.listing.files for piece in _cut_file(extent, listed)):
+        if waiting and size + ref.size > _SMALL_BYTES:
+            yield waiting
+            waiting, size = [], 0
+        waiting.append(ref)
+        size += ref.size
+    if waiting:
+        yield waiting
+
+
+def _cut_file(extent: Extent, ref: FileRef) -> Iterator[FileRef]:
+    """By row groups, those without a wanted row left out."""
+    footer = extent.footers.get(ref.path)
+    if footer is None:
+        yield ref
+        return
+    wanted = [i for i in range(len(footer.group_rows)) if _may_hold(extent, footer, i)]
+    if len(wanted) == len(footer.group_rows) and sum(footer.group_bytes) <= _GROUP_BYTES:
+        yield ref
+        return
+    groups: list[int] = []
+    size = 0
+    for index in wanted:
+        groups.append(index)
+        size += footer.group_bytes[index]
+        if size >= _GROUP_BYTES:
+            yield replace(ref, row_groups=tuple(groups))
+            groups, size = [], 0
+    if groups:
+        yield replace(ref, row_groups=tuple(groups))
+
+
+def _may_hold(extent: Extent, footer: Footer, index: int) -> bool:
+    """Whether a row group can hold a row of the read; only the lower bound of an exact type rules one out."""
+    rule = extent.rule
+    upper_known = extent.bounds.upper is not None
+    if rule is None or rule.lower is None or not upper_known:
+        return True
+    extremes = footer.extremes.get(rule.columns[0], ())
+    found = extremes[index] if index < len(extremes) else None
+    return found is None or not _is_above(rule.lower, to_cursor(rule.type, found[1]))
+
+
+def _estimate(ref: FileRef, footer: Footer | None) -> int:
+    if footer is None:
+        return ref.rows if ref.rows is not None else ref.size // _BYTES_PER_ROW
+    groups = ref.row_groups if ref.row_groups is not None else range(len(footer.group_rows))
+    return sum(footer.group_rows[i] for i in groups)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesReader:
+    """Opens any split of its folder, in any process."""
+
+    root: str
+
+    def read(self, split: Split) -> Iterator[Batch]:
+        work = cast("Mapping[str, Any]", split.work)
+        rule = CursorRule.from_json(work["rule"]) if work["rule"] else None
+        plan = ReadPlan(
+            Path(self.root),
+            split.schema,
+            frozenset(work["inferred"]),
+            int(work["batch_rows"]),
+            int(work["batch_bytes"]),
+        )
+        left = work["limit"]
+        for ref in (FileRef.from_json(f) for f in work["files"]):
+            for rows in read_file(plan, ref):
+                batch = pick_rows(rule, split.stream, rows)
+                if left is not None:
+                    batch = _first_rows(batch, left)
+                    left -= batch.rows.num_rows
+                if batch.rows.num_rows:
+                    failpoint("source.batch_read")
+                    yield batch
+                if left == 0:
+                    return
+
+    def relay(self, split: Split) -> Chunks:
+        raise ExtractionError(f"files are not relayed undecoded (split {split.id})", fault="internal")
+
+
+def _first_rows(batch: Batch, rows: int) -> Batch:
+    cursors = batch.cursors.slice(0, rows) if batch.cursors is not None else None
+    return replace(batch, rows=batch.rows.slice(0, rows), cursors=cursors)
