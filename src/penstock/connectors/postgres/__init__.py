@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.connectors.postgres.destination import PostgresDestination
 from penstock.connectors.postgres.options import PostgresOptions
 from penstock.connectors.postgres.source import open_source
 from penstock.plugins import Connector
@@ -11,7 +12,7 @@ CONNECTOR = Connector(
     "PostgreSQL",
     lambda: PostgresOptions,
     open_source,
-    None,
+    PostgresDestination,
     "postgres",
     ("asyncpg", "adbc_driver_postgresql", "adbc_driver_manager", "pyarrow", "pgpq"),
 )

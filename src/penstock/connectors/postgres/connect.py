@@ -171,7 +171,17 @@ class Session:
     def __init__(self, connection: Connection, *, application: str, kind: type[PenstockError] = PenstockError) -> None:
         self._where = address_of(connection)
         self._kind = kind
-        self._raw: asyncpg.Connection = loop.run(open_connection(connection, application=application))
+        self._raw = self._open(connection, application)
+
+    def _open(self, connection: Connection, application: str) -> asyncpg.Connection:
+        try:
+            return loop.run(open_connection(connection, application=application))
+        except ConfigError:
+            raise
+        except PenstockError as error:
+            raise self._kind(
+                error.what, where=error.where, fix=error.fix, fault=error.fault, retryable=error.retryable
+            ) from error
 
     @property
     def raw(self) -> asyncpg.Connection:
@@ -226,6 +236,9 @@ class Session:
 
 async def close_connection(raw: asyncpg.Connection) -> None:
     """Say goodbye within two seconds, else drop the link."""
+    if raw.is_closed():
+        raw.terminate()
+        return
     try:
         await raw.close(timeout=2)
     except driver_errors():

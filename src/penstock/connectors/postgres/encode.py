@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from penstock.connectors.postgres import wire
 from penstock.errors import LoadError
 from penstock.schema.types import TEXTUAL, to_arrow_type
+from penstock.values import Encoding
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+COPY_BINARY = Encoding("postgres-copy-binary")
 HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 TRAILER = b"\xff\xff"
 
@@ -240,4 +242,4 @@ def _reason(error: Exception) -> str:
     return "it does not fit" if isinstance(error, pa.ArrowException) else str(error)
 
 
-__all__ = ["HEADER", "TRAILER", "CopyEncoder", "EncodedColumn", "WireType", "takes", "to_wire"]
+__all__ = ["COPY_BINARY", "HEADER", "TRAILER", "CopyEncoder", "EncodedColumn", "WireType", "takes", "to_wire"]

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import traceback
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,6 @@ from penstock.connectors.postgres import loop
 from penstock.connectors.postgres.connect import Session
 from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.values import Connection, Secret
-from tests.connectors.postgres.destination.conftest import connection_to
 
 pytestmark = pytest.mark.postgres
 
@@ -27,7 +27,7 @@ def test_a_session_runs_in_utc_and_utf8_under_our_name(session: Session) -> None
 
 def test_a_missing_database_is_a_config_error_that_names_the_connection(database: Connection) -> None:
     with pytest.raises(ConfigError, match=r'database "nowhere" does not exist') as caught:
-        Session(connection_to("nowhere"), application="tests")
+        Session(replace(database, database="nowhere"), application="tests")
     assert caught.value.where is not None
     assert "connections.warehouse" in caught.value.where
     assert not caught.value.retryable
@@ -35,20 +35,20 @@ def test_a_missing_database_is_a_config_error_that_names_the_connection(database
 
 def test_an_unknown_host_is_not_retried(database: Connection) -> None:
     with pytest.raises(PenstockError, match=r"host|looked up"):
-        Session(connection_to(host="no-such-host.invalid", extra={"sslmode": "disable"}), application="tests")
+        Session(replace(database, host="no-such-host.invalid", extra={"sslmode": "disable"}), application="tests")
 
 
 def test_a_refused_connection_is_retryable(database: Connection) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(PenstockError, match="connection refused") as caught:
-            Session(connection_to(port=taken.getsockname()[1]), application="tests")
+            Session(replace(database, port=taken.getsockname()[1]), application="tests")
     assert caught.value.retryable
 
 
 def test_a_server_without_tls_is_refused_when_tls_is_asked_for(database: Connection) -> None:
     with pytest.raises(ConfigError, match="TLS"):
-        Session(connection_to(extra={"sslmode": "verify-full"}), application="tests")
+        Session(replace(database, extra={"sslmode": "verify-full"}), application="tests")
 
 
 def test_a_wrong_password_shows_no_secret_and_a_rotated_one_is_fetched_anew(
@@ -61,7 +61,7 @@ def test_a_wrong_password_shows_no_secret_and_a_rotated_one_is_fetched_anew(
         thread = threading.Thread(target=_refuse_logins, args=(server, seen, 2))
         thread.start()
         with pytest.raises(ConfigError, match="password authentication failed") as caught:
-            Session(connection_to(port=server.getsockname()[1], password=held), application="tests")
+            Session(replace(database, port=server.getsockname()[1], password=held), application="tests")
         thread.join()
     assert seen == [b"wrong-secret", b"right-secret"]
     told = "".join(traceback.format_exception(caught.value))
