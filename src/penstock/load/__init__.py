@@ -1,0 +1,1 @@
+"""How a load gets in: strategies and routes as plans, admission by the ledger, boundaries, digests, verification."""
