@@ -124,7 +124,7 @@ class Crew:
 
 
 class Lane(Generic[Item]):
-    """A short queue from one thread to another. `attended` says that somebody is emptying it, or will before waiting."""
+    """A short queue from one thread to another. `attended` says that somebody empties it, or soon will."""
 
     def __init__(self, crew: Crew, *, attended: bool = False) -> None:
         self.attended = attended

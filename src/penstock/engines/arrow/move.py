@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from penstock.engines.arrow.budget import ByteBudget
-from penstock.engines.arrow.crew import Crew, Task
-from penstock.engines.arrow.intake import Intake
+from penstock.engines.arrow.crew import Crew, Lane, Task
+from penstock.engines.arrow.intake import Intake, Parcel
 from penstock.engines.arrow.passage import Passage
 from penstock.engines.arrow.shaping import Shaper
 from penstock.errors import LoadError
 from penstock.load.digest import TableDigest
 from penstock.protocols import LoadSession, Move, Moved
-from penstock.values import SplitId, Tally
+from penstock.values import Split, Tally
 
 
 def run_move(job: Move, budget: ByteBudget, threads: int) -> Moved:
@@ -87,19 +87,19 @@ class _Mover:
         self._passages = self._plan_passages(apart=apart and not self._is_whole_table)
         work = share_out(
             self._passages,
-            lambda passage: passage.run(
-                self._crew, load, is_whole_table=self._is_whole_table, skip_empty=apart
-            ),
+            lambda passage: passage.run(self._crew, load, is_whole_table=self._is_whole_table, skip_empty=apart),
         )
         for number in range(min(max(1, self._job.writers), len(self._passages))):
             self.writers.append(self._crew.spawn(f"write-{number}", work))
 
     def _plan_passages(self, *, apart: bool) -> list[Passage]:
         job, lanes = self._job, self._intake.lanes
-        shares = [(split.id, [lane]) for split, lane in zip(job.splits, lanes, strict=True)]
         if not apart:
-            shares = [(shares[0][0] if shares else SplitId("0"), lanes)]
-        return [Passage(name, share, Shaper(job.shape, job.transform), ordered=job.ordered) for name, share in shares]
+            return [self._passage(job.splits[0] if job.splits else None, lanes)]
+        return [self._passage(split, [lane]) for split, lane in zip(job.splits, lanes, strict=True)]
+
+    def _passage(self, split: Split | None, lanes: Sequence[Lane[Parcel]]) -> Passage:
+        return Passage(split, lanes, Shaper(self._job.shape, self._job.transform), ordered=self._job.ordered)
 
     def _tally(self) -> Tally:
         intake, shapers = self._intake, [passage.shaper for passage in self._passages]

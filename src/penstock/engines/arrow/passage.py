@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from penstock.engines.arrow.crew import Crew, Lane, drain
 from penstock.engines.arrow.intake import Parcel
@@ -10,14 +11,18 @@ from penstock.engines.arrow.shaping import Shaper
 from penstock.errors import LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Writer
-from penstock.values import Batch, Piece, SplitId, StreamName
+from penstock.values import Batch, Piece, Split, SplitId, StreamName
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Passage:
     """The splits that one write call takes: their lanes, one shaper, and what was written."""
 
-    def __init__(self, split_id: SplitId, lanes: Sequence[Lane[Parcel]], shaper: Shaper, *, ordered: bool) -> None:
-        self.split_id = split_id
+    def __init__(self, split: Split | None, lanes: Sequence[Lane[Parcel]], shaper: Shaper, *, ordered: bool) -> None:
+        self.split_id = split.id if split is not None else SplitId("0")
+        self._stream = split.stream if split is not None else StreamName("")
         self.shaper = shaper
         self.written = 0
         self.pieces: list[Piece] = []
@@ -35,7 +40,7 @@ class Passage:
             self._write(writer, first, parcels)
         aside = self.shaper.quarantined
         if aside:
-            batches = (Batch(StreamName(""), rows) for rows in aside)
+            batches = (Batch(self._stream, rows) for rows in aside)
             self.pieces.append(writer.write(self.split_id, 0, batches, into="quarantine"))
 
     def _write(self, writer: Writer, first: Parcel | None, rest: Iterator[Parcel]) -> None:
@@ -46,7 +51,7 @@ class Passage:
     def _feed(self, first: Parcel | None, rest: Iterator[Parcel]) -> Iterator[Batch]:
         parcel = first
         while parcel is not None:
-            yield Batch(StreamName(""), parcel.rows)
+            yield Batch(self._stream, parcel.rows)
             # the writer asks for more: it is done with these
             failpoint("load.batch_written")
             self.written += parcel.rows.num_rows
@@ -72,7 +77,7 @@ class Passage:
             shaped.put(Parcel(rows, None, crew.lease(rows.nbytes, shaped.is_attended)))
         shaped.close()
 
-    def _released(self, crew: Crew) -> Iterator[tuple[object, object]]:
+    def _released(self, crew: Crew) -> Iterator[tuple[pa.RecordBatch, pa.Array | None]]:
         """Rows handed to a transform that gathers them where it likes: they leave the queues' budget."""
         for parcel in self._parcels(crew):
             yield parcel.rows, parcel.cursors

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from penstock.engines.arrow.budget import ByteBudget, HaltedError
 from penstock.engines.arrow.crew import Crew, Task
 from penstock.engines.arrow.move import abandon
+from penstock.errors import LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks, LoadSession, Move, Moved, Progress
 from penstock.values import Encoding, Piece, Split, Tally
@@ -20,10 +21,11 @@ def run_relay(job: Move, budget: ByteBudget) -> Moved:
     relay = _Relay(job, crew, load)
     try:
         relay.run()
-        return Moved(load, tuple(relay.pieces), relay.tally())
+        tally = relay.tally()
     except BaseException as error:
         abandon(crew, load, relay.writers, error)
         raise
+    return Moved(load, tuple(relay.pieces), tally)
 
 
 class CountedChunks:
@@ -39,15 +41,32 @@ class CountedChunks:
     def encoding(self) -> Encoding:
         return self._chunks.encoding
 
+    @property
+    def rows(self) -> int | None:
+        """The source's own count, where it gives one after the end."""
+        return getattr(self._chunks, "rows", None)
+
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self._count(chunk)
-            yield chunk
+        chunks = iter(self._chunks)
+        try:
+            for chunk in chunks:
+                self._count(chunk)
+                yield chunk
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._chunks:
-            self._count(chunk)
-            yield chunk
+        chunks = aiter(self._chunks)
+        try:
+            async for chunk in chunks:
+                self._count(chunk)
+                yield chunk
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
 
     def _count(self, chunk: bytes) -> None:
         if self._crew.is_halted():
@@ -66,6 +85,7 @@ class _Relay:
         self._crew = crew
         self._load = load
         self._size_bytes = 0
+        self._read: list[int | None] = []
         self._guard = threading.Lock()
         self._unread = iter(list(job.splits))
 
@@ -78,9 +98,14 @@ class _Relay:
         self._crew.wait(lambda: True)
 
     def tally(self) -> Tally:
-        """Rows as the destination's server counted them; the commit compares them with the source's."""
-        rows = sum(piece.rows for piece in self.pieces)
-        return Tally(read=rows, given=rows, returned=rows, written=rows, size_bytes=self._size_bytes)
+        """Rows as the two servers counted them. Raises LoadError where they differ."""
+        written = sum(piece.rows for piece in self.pieces)
+        read = written if None in self._read else sum(rows for rows in self._read if rows is not None)
+        if read != written:
+            raise LoadError(
+                f"the source sent {read} rows, the destination took {written}", fix="run again", fault="transient"
+            )
+        return Tally(read=read, given=read, returned=read, written=written, size_bytes=self._size_bytes)
 
     def _relay_splits(self) -> None:
         while True:
@@ -95,4 +120,5 @@ class _Relay:
         piece = self._load.relay(split.id, 0, chunks)
         with self._guard:
             self.pieces.append(piece)
+            self._read.append(chunks.rows)
             self._size_bytes += chunks.size_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from penstock.engines.arrow.columns import with_added
 from penstock.engines.arrow.types import fit_column, fit_rows
@@ -62,6 +62,9 @@ class Shaper:
         position = self.returned
         self.returned += rows.num_rows
         rows = self._with_order(with_added(rows, self.shape), None)
+        if not self.shape.schema.fields:
+            yield from cut(rows)  # an open schema: each piece tells its own
+            return
         fitted = fit_rows(
             rows, self.shape.schema, quarantine=self.shape.on_bad_value == "quarantine", position=position
         )
@@ -80,7 +83,9 @@ class Shaper:
             return rows
         if cursors is None:
             cursors = pa.nulls(rows.num_rows)
-        return rows.append_column(name, fit_column(cursors, self.shape.schema.field(name)))
+        if self.shape.schema.fields:
+            cursors = fit_column(cursors, self.shape.schema.field(name))
+        return rows.append_column(name, cursors)
 
     def _set_aside(self, rejected: pa.RecordBatch) -> None:
         self.quarantined.append(rejected)

@@ -172,12 +172,12 @@ def _may_lose(source: pa.DataType, target: pa.DataType) -> bool:
 
     if pt.is_floating(source):
         narrower = pt.is_floating(target) and target.bit_width < source.bit_width
-        return narrower or pt.is_decimal(target) or pt.is_boolean(target)
+        return bool(narrower or pt.is_decimal(target) or pt.is_boolean(target))
     if pt.is_decimal(source):
-        return pt.is_floating(target)
+        return bool(pt.is_floating(target))
     if pt.is_integer(source):
-        return pt.is_boolean(target)
-    return pt.is_timestamp(source) and pt.is_date(target)
+        return bool(pt.is_boolean(target))
+    return bool(pt.is_timestamp(source) and pt.is_date(target))
 
 
 def _require_castable(source: pa.DataType, target: pa.DataType, field: Field) -> None:

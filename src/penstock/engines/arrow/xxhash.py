@@ -54,8 +54,8 @@ def _cells_of(column: pa.Array) -> _Cells:
     if len(column) == 0 or offset_buffer is None:
         empty = np.zeros(0, np.int64)
         return _Cells(np.zeros(2, np.uint64), np.zeros(16, np.uint8), empty, empty)
-    offsets = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)
-    offsets = offsets[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    stored = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)
+    offsets: NDArray[np.int64] = stored[column.offset : column.offset + len(column) + 1].astype(np.int64)
     first, last = int(offsets[0]), int(offsets[-1])
     data = np.zeros((last - first + 15) // 8 * 8 + 8, np.uint8)  # room to read whole words past the last byte
     if last > first:
@@ -131,7 +131,8 @@ def _read_words(cells: _Cells, positions: NDArray[np.int64]) -> NDArray[np.uint6
     shift = ((positions & 7) << 3).view(np.uint64)
     low = cells.words[index] >> shift
     high = (cells.words[index + 1] << np.uint64(1)) << (np.uint64(63) - shift)
-    return low | high
+    words: NDArray[np.uint64] = low | high
+    return words
 
 
 def _round(lane: NDArray[np.uint64], words: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -143,7 +144,8 @@ def _round(lane: NDArray[np.uint64], words: NDArray[np.uint64]) -> NDArray[np.ui
 def _rotate(values: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
     import numpy as np
 
-    return (values << np.uint64(bits)) | (values >> np.uint64(64 - bits))
+    rotated: NDArray[np.uint64] = (values << np.uint64(bits)) | (values >> np.uint64(64 - bits))
+    return rotated
 
 
 def _avalanche(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:

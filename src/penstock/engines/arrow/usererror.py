@@ -1,0 +1,50 @@
+"""Errors of a user's code, told by file and line and without a row value."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Final
+
+from penstock.errors import TransformError
+
+# these speak of code, names and types; the text of others may quote a row
+_SPEAK_OF_CODE: Final = frozenset(
+    {
+        "AttributeError",
+        "ImportError",
+        "ModuleNotFoundError",
+        "NameError",
+        "SyntaxError",
+        "UnboundLocalError",
+        "WrongFrameError",
+        "BinderException",
+        "CatalogException",
+        "ParserException",
+        "ColumnNotFoundError",
+        "SchemaFieldNotFoundError",
+    }
+)
+
+
+def user_error(error: BaseException, path: Path | None, what: str, *, fallback: str | None = None) -> TransformError:
+    """A TransformError at the last line of the user's folder that the error passed; raise it `from error`."""
+    kind = "SystemExit (sys.exit)" if isinstance(error, SystemExit) else type(error).__name__
+    text = f": {_first_line(error)}" if type(error).__name__ in _SPEAK_OF_CODE else ""
+    return TransformError(
+        f"{what} raised {kind}{text}",
+        where=(_user_line(error, path) if path is not None else None) or fallback or (str(path) if path else None),
+        fix="the error's own text is left out where it may quote rows: run `penstock test` on a fixture to see it",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def _user_line(error: BaseException, path: Path) -> str | None:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(path.parent)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}" if frames else None

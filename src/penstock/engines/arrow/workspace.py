@@ -1,0 +1,89 @@
+"""Where transforms compute: one DuckDB of this run, held to its memory, and a folder to spill to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+_FOLDER_PREFIX: Final = "penstock-work-"
+_LEAST_BYTES: Final = 32 << 20  # below, DuckDB cannot even sort
+
+
+class Workspace:
+    """Opened when first needed. The folder's lock tells the next process whether its owner still lives."""
+
+    def __init__(self, memory_bytes: int, threads: int, temp_dir: Path | None) -> None:
+        self._memory_bytes = max(memory_bytes, _LEAST_BYTES)
+        self._threads = threads
+        self._parent = temp_dir
+        self._guard = threading.Lock()
+        self._database: Any = None
+        self._folder: Path | None = None
+        self._lock: IO[bytes] | None = None
+
+    @contextlib.contextmanager
+    def cursor(self) -> Iterator[Any]:
+        """A connection of its own to the shared database; temporary tables go with it."""
+        with self._guard:
+            if self._database is None:
+                self._database = self._open_database(self._open_folder())
+            cursor = self._database.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    @contextlib.contextmanager
+    def file(self, suffix: str) -> Iterator[Path]:
+        """A path in the folder, gone afterwards."""
+        with self._guard:
+            folder = self._open_folder()
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix, delete=True) as handle:
+            yield Path(handle.name)
+
+    def close(self) -> None:
+        with self._guard:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+            if self._folder is not None and self._lock is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._lock.close()
+                self._folder = self._lock = None
+
+    def _open_database(self, folder: Path) -> Any:
+        import duckdb
+
+        settings = {
+            "memory_limit": f"{self._memory_bytes // 1024}KiB",
+            "threads": self._threads,
+            "temp_directory": str(folder / "duckdb"),
+            "preserve_insertion_order": "true",
+        }
+        database = duckdb.connect(":memory:", config=settings)
+        database.execute("SET TimeZone = 'UTC'")
+        return database
+
+    def _open_folder(self) -> Path:
+        if self._folder is None:
+            parent = self._parent or Path(tempfile.gettempdir())
+            parent.mkdir(parents=True, exist_ok=True)
+            _sweep(parent)
+            self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent))
+            self._lock = (self._folder / "lock").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self._folder
+
+
+def _sweep(parent: Path) -> None:
+    """Remove folders whose process is provably gone: nobody holds their lock."""
+    for lock in parent.glob(f"{_FOLDER_PREFIX}*/lock"):
+        with contextlib.suppress(OSError), lock.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
