@@ -1,4 +1,8 @@
-"""Named crash points, inert unless PENSTOCK_FAULTS arms them: `name=kill|raise|sleep[:seconds][@hit]`, by comma."""
+"""Named crash points, inert unless PENSTOCK_FAULTS arms them.
+
+`name=kill|raise|sleep[:seconds]|pause:file[@hit]`, by comma. `pause` makes the file when the point is reached and goes
+on when the file is gone.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Literal, get_args
 
 Failpoint = Literal[
@@ -73,8 +78,16 @@ def _fire(name: str, action: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if verb == "raise":
         raise FailpointError(f"failpoint {name}")
-    if verb.startswith("sleep"):
-        _, _, seconds = verb.partition(":")
-        time.sleep(float(seconds or 1))
-        return
-    raise ValueError(f"unknown failpoint action {action!r} for {name}: kill, raise or sleep[:seconds]")
+    verb, _, detail = verb.partition(":")
+    if verb == "sleep":
+        time.sleep(float(detail or 1))
+    elif verb == "pause" and detail:
+        _pause(Path(detail))
+    else:
+        raise ValueError(f"unknown failpoint action {action!r} for {name}: kill, raise, sleep[:seconds] or pause:file")
+
+
+def _pause(file: Path) -> None:
+    file.touch()
+    while file.exists():
+        time.sleep(0.01)

@@ -1,8 +1,9 @@
-"""SQLite passes the suites of destinations and ledgers; looked at with the standard library's driver."""
+"""SQLite passes the suites; filled and looked at with the standard library's driver."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,18 @@ from pathlib import Path
 import pytest
 
 from penstock.connectors.sqlite import CONNECTOR
-from penstock.protocols import Destination
-from penstock.testing.suites import DestinationSeat, EvolvingDestinationSuite, KeyedDestinationSuite, LedgerSuite
-from penstock.testing.suites.rows import Row
-from penstock.values import Connection, TableName
+from penstock.protocols import Destination, Source
+from penstock.testing.suites import (
+    DestinationSeat,
+    EvolvingDestinationSuite,
+    IncrementalSourceSuite,
+    KeyedDestinationSuite,
+    LedgerSuite,
+    SnapshotSourceSuite,
+    SourceSeat,
+)
+from penstock.testing.suites.rows import Row, make_rows
+from penstock.values import Connection, StreamName, TableName
 
 
 def quoted(name: str) -> str:
@@ -42,17 +51,56 @@ def open_destination(path: Path) -> Destination:
     return CONNECTOR.open_destination(Connection("lite", "sqlite", database=str(path)))
 
 
+def open_source(path: Path) -> Source:
+    assert CONNECTOR.open_source is not None
+    return CONNECTOR.open_source(Connection("lite", "sqlite", database=str(path)))
+
+
+def change(path: Path, statement: str, rows: Sequence[Sequence[object]] = ((),)) -> None:
+    with closing(sqlite3.connect(path)) as link, link:
+        link.executemany(statement, rows)
+
+
+def insert(path: Path, rows: Sequence[Row]) -> None:
+    change(path, "INSERT INTO rows VALUES (?, ?, ?, ?)", [tuple(row.values()) for row in rows])
+
+
 @pytest.fixture
-def sqlite_seat(tmp_path: Path) -> DestinationSeat:
-    path = tmp_path / "target.db"
+def broken(tmp_path: Path) -> Path:
     no_database = tmp_path / "text.db"
     no_database.write_text("this is no database, and long enough to be sure of it " * 10)
+    return no_database
+
+
+@pytest.mark.feature("M3", "M4", "M11f")
+class TestSqliteSource(SnapshotSourceSuite, IncrementalSourceSuite):
+    @pytest.fixture
+    def seat(self, tmp_path: Path, broken: Path) -> SourceSeat:
+        path = tmp_path / "source.db"
+        for name in ("rows", "empty"):
+            change(path, f"CREATE TABLE {name} (id integer, stamp integer, note text, ratio real)")
+        change(path, "PRAGMA journal_mode = WAL")  # elsewhere a program that writes waits for the reader
+        insert(path, make_rows(0, 100))
+        return SourceSeat(
+            make=partial(open_source, path),
+            stream=StreamName("rows"),
+            empty=StreamName("empty"),
+            absent=StreamName("absent"),
+            add=partial(insert, path),
+            drop=lambda name: change(path, f"DROP TABLE {quoted(name)}"),
+            broken=partial(open_source, broken),
+        )
+
+
+@pytest.fixture
+def sqlite_seat(tmp_path: Path, broken: Path) -> DestinationSeat:
+    path = tmp_path / "target.db"
     return DestinationSeat(
         make=partial(open_destination, path),
         target=TableName(None, "target"),
         read=partial(read_table, path),
         tables=partial(names_in, path),
-        broken=partial(open_destination, no_database),
+        broken=partial(open_destination, broken),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from penstock.errors import FencedError, LoadError
+from penstock.errors import FencedError, LoadError, PenstockError
 from penstock.protocols import Destination
 from penstock.testing.loads import Loads, account_for, write
 from penstock.testing.suites.rows import SCHEMA, Row, as_table, make_rows, multiset
@@ -64,14 +64,14 @@ class DestinationSuite:
         destination.check()
 
     def test_spec02_check_raises_where_it_does_not(self, seat: DestinationSeat) -> None:
-        with pytest.raises(LoadError):
+        with pytest.raises(PenstockError):
             seat.broken().check()
 
     def test_spec03_an_absent_table_is_none(self, seat: DestinationSeat, destination: Destination) -> None:
         assert destination.describe([seat.target]) == {seat.target: None}
 
     def test_spec04_a_failure_to_look_is_never_read_as_absent(self, seat: DestinationSeat) -> None:
-        with pytest.raises(LoadError):
+        with pytest.raises(PenstockError):
             seat.broken().describe([seat.target])
 
     def test_spec05_the_first_load_makes_the_table_with_exact_values(self, seat: DestinationSeat, loads: Loads) -> None:
