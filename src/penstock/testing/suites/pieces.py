@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,7 +38,7 @@ class PieceDestinationSuite(DestinationSuite):
     """For destinations with the operation remote_pieces; `seat.make` survives pickling."""
 
     def begin(self, loads: Loads) -> LoadSession:
-        return loads.destination.begin(loads.plan(SCHEMA, route="staged"))
+        return loads.destination.begin(replace(loads.plan(SCHEMA, route="staged"), splits=4, writers=4))
 
     def test_spec60_the_operation_is_declared(self, destination: Destination) -> None:
         assert "remote_pieces" in destination.operations
