@@ -225,8 +225,8 @@ class Move:
     `begin` is called once, from the calling thread, when the first row that must be written turns up; with `eager` at
     once. `shape` and `transform` are ignored by a relay. `stop`, once set, makes the engine raise Interrupted; the
     number is its attribute `signal_number`, else SIGINT's. `ordered` keeps the splits in order where one call writes
-    several of them; without it they are read and written as they come. `open_writer` is the
-    destination's `writer`, for engines whose splits run in other processes; there it and `reader` must survive pickling.
+    several of them; without it they are read and written as they come. `open_writer` is the destination's
+    `writer`, for engines whose splits run in other processes; there it and `reader` must survive pickling.
     """
 
     reader: Reader
