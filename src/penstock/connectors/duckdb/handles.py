@@ -1,0 +1,153 @@
+"""One handle per DuckDB file and process: opened late, shared by cursors, closed with the last of them.
+
+DuckDB locks a file for one process; inside the process every session is a cursor of the same handle.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penstock.errors import FencedError, LoadError
+
+DEFAULT_WAIT_SECONDS = 60.0
+_PAUSE_SECONDS = 0.1
+
+_guard = threading.Condition()
+_handles: dict[str, _Handle] = {}
+_locks: dict[tuple[str, str], str] = {}
+_destinations: set[str] = set()
+_settings: dict[str, str] = {}
+
+
+@dataclass(slots=True)
+class _Handle:
+    connection: Any
+    read_only: bool
+    users: int = 0
+    path: str = ""
+
+
+def configure(memory_bytes: int | None = None, temp_dir: str | None = None) -> None:
+    """Bounds of every handle opened from here on; what does not fit in memory spills to `temp_dir`."""
+    with _guard:
+        if memory_bytes is not None:
+            _settings["memory_limit"] = f"{max(1, memory_bytes // 1_000_000)}MB"
+        if temp_dir is not None:
+            _settings["temp_directory"] = temp_dir
+
+
+def remember_destination(path: str) -> None:
+    """From here on the file is opened for writing, by sources too: one file has one handle."""
+    with _guard:
+        _destinations.add(os.path.realpath(path))
+
+
+@dataclass(slots=True)
+class Session:
+    """A cursor of the file's handle, or of a database in memory where there is no file and none may be made."""
+
+    path: str
+    cursor: Any
+    _handle: _Handle | None = None
+    _held: list[str] = field(default_factory=list)
+
+    def lock(self, key: str, holder: str, wait_seconds: float) -> str | None:
+        """Between threads of this process; other processes are kept out by the handle itself."""
+        place = (os.path.realpath(self.path), key)
+        with _guard:
+            free = _guard.wait_for(lambda: place not in _locks, wait_seconds)
+            if not free:
+                return _locks[place]
+            _locks[place] = holder or f"process {os.getpid()}"
+        self._held.append(key)
+        return None
+
+    def unlock(self, key: str) -> None:
+        with _guard:
+            _locks.pop((os.path.realpath(self.path), key), None)
+            _guard.notify_all()
+        self._held.remove(key)
+
+    def close(self) -> None:
+        self.cursor.close()
+        if self._handle is not None:
+            _release(self._handle)
+            self._handle = None
+        for key in list(self._held):
+            self.unlock(key)
+
+
+def open_session(path: str, *, makes_file: bool, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Session:
+    """Raises FencedError, naming the process that holds the file, after `wait_seconds`."""
+    import duckdb
+
+    if not makes_file and not Path(path).exists():
+        return Session(path, _prepared(duckdb.connect(":memory:", config=_config())))
+    if makes_file:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + wait_seconds
+    while True:
+        try:
+            handle = _acquire(path)
+            return Session(path, _prepared(handle.connection.cursor()), handle)
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise LoadError(f"DuckDB: {error}", where=path, fault="transient") from error
+            if time.monotonic() >= end:
+                raise _locked(path, str(error)) from error
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _acquire(path: str) -> _Handle:
+    import duckdb
+
+    place = os.path.realpath(path)
+    with _guard:
+        handle = _handles.get(place)
+        writes = place in _destinations
+        if handle is not None and handle.read_only and writes:
+            raise FencedError(
+                "the DuckDB file is open for reading in this process and cannot be written to now",
+                where=path,
+                fix="open the destination before the source",
+            )
+        if handle is None:
+            connection = duckdb.connect(place, read_only=not writes, config=_config())
+            handle = _handles[place] = _Handle(connection, not writes, path=place)
+        handle.users += 1
+        return handle
+
+
+def _release(handle: _Handle) -> None:
+    with _guard:
+        handle.users -= 1
+        if handle.users == 0:
+            del _handles[handle.path]
+            handle.connection.close()
+
+
+def _config() -> Mapping[str, str]:
+    return dict(_settings)
+
+
+def _prepared(cursor: Any) -> Any:
+    cursor.execute("SET TimeZone = 'UTC'")
+    return cursor
+
+
+def _locked(path: str, message: str) -> FencedError:
+    found = re.search(r"PID (\d+)", message)
+    holder = f"process {found[1]}" if found else "another process"
+    return FencedError(
+        f"the DuckDB file is held by {holder}",
+        where=path,
+        fix="end that process, or give lock_wait more seconds",
+        retryable=True,
+    )

@@ -1,0 +1,134 @@
+"""One DuckDB cursor as a SqlLink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from penstock.connectors.duckdb.dialect import DUCKDB
+from penstock.connectors.duckdb.handles import Session, open_session
+from penstock.connectors.sql.link import Stamp, Value
+from penstock.errors import CommitUnknownError, LoadError
+from penstock.schema.types import to_arrow_schema
+from penstock.values import TableName, TableSchema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+_SOURCE = "_penstock_batches"
+
+
+class DuckdbLink:
+    """Raises LoadError; FencedError where another process holds the file."""
+
+    def __init__(self, path: str, *, makes_file: bool) -> None:
+        self._path = path
+        self._session: Session = open_session(path, makes_file=makes_file)
+        self._in_transaction = False
+        self._staged = 0
+
+    def query(self, sql: str, params: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        return self._call(lambda: list(self._session.cursor.execute(sql, list(params)).fetchall()))
+
+    def execute(self, sql: str, params: Sequence[Value] = ()) -> int:
+        rows = self.query(sql, params)
+        return int(rows[0][0]) if rows and isinstance(rows[0][0], int) else 0
+
+    def begin(self) -> None:
+        self.query("BEGIN TRANSACTION")
+        self._in_transaction = True
+
+    def commit(self) -> None:
+        import duckdb
+
+        try:
+            self._session.cursor.execute("COMMIT")
+        except (duckdb.TransactionException, duckdb.ConstraintException) as error:
+            raise self._explain(error) from error  # refused: nothing of it is in
+        except duckdb.Error as error:
+            raise CommitUnknownError(
+                f"DuckDB failed at COMMIT: {type(error).__name__}",
+                where=self._path,
+                fix="run again: the ledger tells what is in",
+            ) from error
+        finally:
+            self._in_transaction = False
+
+    def rollback(self) -> None:
+        if self._in_transaction:
+            self._in_transaction = False
+            self.query("ROLLBACK")
+
+    def copy_in(
+        self, table: TableName, schema: TableSchema, batches: Iterable[pa.RecordBatch], stamp: Stamp | None = None
+    ) -> int:
+        import pyarrow as pa
+
+        arrow = to_arrow_schema(schema)
+        failed: list[BaseException] = []
+        reader = pa.RecordBatchReader.from_batches(arrow, _remembering(batches, arrow, failed))
+        select = ", ".join(
+            f"CAST({DUCKDB.quote(f.name)} AS {DUCKDB.column_type(f, schema.system)})" for f in schema.fields
+        )
+        names, params = DUCKDB.columns(schema.names), []
+        if stamp:
+            names, select = f"{names}, {DUCKDB.quote(stamp.column)}", f"{select}, ?"
+            params = [stamp.value]
+        if table.schema == DUCKDB.temporary_schema:  # a stage: its rows are numbered as they come
+            names, select = f"{names}, {DUCKDB.position}", f"{select}, row_number() OVER () + {self._staged}"
+        cursor = self._session.cursor
+        cursor.register(_SOURCE, reader)
+        try:
+            count = self.execute(f"INSERT INTO {DUCKDB.table(table)} ({names}) SELECT {select} FROM {_SOURCE}", params)
+        except LoadError:
+            if failed:  # the rows' own error, which DuckDB knows only as text
+                raise failed[0] from None
+            raise
+        finally:
+            cursor.unregister(_SOURCE)
+        self._staged += count
+        return count
+
+    def lock(self, key: str, holder: str, wait_seconds: float) -> str | None:
+        return self._session.lock(key, holder, wait_seconds)
+
+    def unlock(self, key: str) -> None:
+        self._session.unlock(key)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _call(self, action: Callable[[], T]) -> T:
+        import duckdb
+
+        try:
+            return action()
+        except duckdb.Error as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: Exception) -> LoadError:
+        """Conversion and constraint errors quote the value that failed: only their kind is told."""
+        import duckdb
+
+        quotes_values = isinstance(error, duckdb.ConversionException | duckdb.ConstraintException | duckdb.DataError)
+        told = "" if quotes_values else f": {str(error).splitlines()[0]}"
+        passing = isinstance(error, duckdb.TransactionException | duckdb.IOException)
+        return LoadError(
+            f"DuckDB {type(error).__name__}{told}", where=self._path, fault="transient" if passing else "data"
+        )
+
+
+def _remembering(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, failed: list[BaseException]
+) -> Iterator[pa.RecordBatch]:
+    """The batches under the declared schema; the first error of theirs is kept as it was."""
+    import pyarrow as pa
+
+    try:
+        for batch in batches:
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+    except BaseException as error:
+        failed.append(error)
+        raise
