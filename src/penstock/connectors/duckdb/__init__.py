@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from penstock.connectors.duckdb.destination import open_destination
 from penstock.connectors.duckdb.handles import configure
+from penstock.connectors.duckdb.source import open_source
 from penstock.plugins import Connector
 
 
@@ -40,6 +41,6 @@ class DuckdbOptions(BaseModel):
         return self
 
 
-CONNECTOR = Connector("duckdb", "DuckDB", lambda: DuckdbOptions, None, open_destination)
+CONNECTOR = Connector("duckdb", "DuckDB", lambda: DuckdbOptions, open_source, open_destination, modules=("duckdb",))
 
 __all__ = ["CONNECTOR", "DuckdbOptions", "configure"]
