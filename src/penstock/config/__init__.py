@@ -10,6 +10,7 @@ from penstock.config.models import (
     TableConfig,
     Waiting,
 )
+from penstock.config.schema import project_schema
 
 __all__ = [
     "BackendConfig",
@@ -21,4 +22,5 @@ __all__ = [
     "Waiting",
     "find_file",
     "load_project",
+    "project_schema",
 ]
