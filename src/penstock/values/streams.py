@@ -23,6 +23,7 @@ class Field:
     nullable: bool = True
     native: str | None = None
     comment: str | None = None
+    has_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
