@@ -60,5 +60,5 @@ def _refuse_unknown_rows(claim: Claim) -> None:
     raise RefusedError(
         f"table {claim.target} has rows, and no ledger says where they come from",
         where=str(claim.target),
-        fix="--full-refresh replaces them; on_existing: append keeps them and adds to them; or choose another target_name",
+        fix="--full-refresh replaces them, on_existing: append adds to them, another target_name leaves them alone",
     )

@@ -1,4 +1,4 @@
-"""Strategy, table and operations in; route and steps out. Pure: `plan` prints what this returns, `run` carries it out."""
+"""Strategy, table and operations in, route and steps out. Pure: `plan` prints it, `run` carries it out."""
 
 from __future__ import annotations
 
