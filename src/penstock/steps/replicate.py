@@ -22,7 +22,7 @@ from penstock.protocols import (
     Source,
 )
 from penstock.steps.replicate_step import ReplicateStep
-from penstock.steps.shaping import Shaping, make_shape, shape_table
+from penstock.steps.shaping import Shaping, make_shape, own_columns, schema_signature, shape_table
 from penstock.steps.survey import Surveyed
 from penstock.values import (
     Account,
@@ -163,10 +163,16 @@ def _account(table: Surveyed, prepared: Prepared, moved: Moved) -> Account:
         expected=tally.written,
         quarantined=tally.quarantined,
         size_bytes=tally.size_bytes,
-        digest=tally.digest,
+        digest=_signed_digest(table, prepared, tally),
         boundary=tally.boundary if prepared.boundary else None,
         unfinished=position.chain_end is not None,
     )
+
+
+def _signed_digest(table: Surveyed, prepared: Prepared, tally: Tally) -> str | None:
+    if tally.digest is None:
+        return None
+    return f"{schema_signature(own_columns(table.step, prepared.shaping))}|{tally.digest}"
 
 
 def _position_after(table: Surveyed, bounds: Bounds, tally: Tally) -> Position:

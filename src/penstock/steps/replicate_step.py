@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from penstock.protocols import Transform
@@ -27,6 +27,7 @@ class Reading:
     chain_rows: int = 10_000_000
     limit: int | None = None
     accept_source_change: bool = False
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +85,19 @@ class ReplicateStep:
     @property
     def is_backfill(self) -> bool:
         return self.reading.window is not None
+
+
+def sample_step(step: ReplicateStep, limit: int) -> ReplicateStep:
+    """The step that `--limit` runs: some rows into `<target>__sample`, touching nothing else."""
+    target = TableName(step.writing.target.schema, f"{step.writing.target.name}__sample")
+    reading = replace(step.reading, method="full", cursor=None, window=None, limit=limit)
+    writing = replace(
+        step.writing,
+        target=target,
+        strategy="replace",
+        key=(),
+        allow_empty=True,
+        on_existing="append",
+        latest_view=None,
+    )
+    return replace(step, reading=reading, writing=writing, full_refresh=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -141,3 +142,14 @@ def make_shape(step: ReplicateStep, shaping: Shaping, started_at: datetime, boun
         renames=shaping.renames,
         order_column=shaping.order_column,
     )
+
+
+def own_columns(step: ReplicateStep, shaping: Shaping) -> TableSchema:
+    """The columns that carry the stream's values: what digests and comparisons look at."""
+    return shaping.schema.without(step.adding.ingested_at_column, ORDER_COLUMN)
+
+
+def schema_signature(schema: TableSchema) -> str:
+    """Names and types in short, kept with a digest so that only like is compared with like."""
+    text = "\x1f".join(f"{f.name}\x1e{f.type}" for f in schema.fields)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

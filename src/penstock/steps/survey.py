@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from penstock.errors import ConfigError, ExtractionError, PenstockError
 from penstock.load.admission import Admission, Claim, admit
 from penstock.load.plan import KEYED
 from penstock.protocols import Destination, Source
 from penstock.steps.replicate_step import ReplicateStep
-from penstock.values import START, Bounds, LedgerHead, ReadRequest, StreamName, StreamSpec, TableName, TableSchema
+from penstock.values import (
+    START,
+    Bounds,
+    Cursor,
+    LedgerHead,
+    ReadRequest,
+    StreamName,
+    StreamSpec,
+    TableName,
+    TableSchema,
+    Window,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ def _survey_one(
         stream = _find_stream(step, streams)
         admission = admit(_claim(step, head, table, has_rows), head)
         _refuse_first_load_after_windows(step, head, table, has_rows)
-        request = make_request(step, admission)
+        request = _localise(make_request(step, admission), stream, step.reading.timezone)
     except PenstockError as error:
         return Surveyed(step, head, table, error=error)
     return Surveyed(step, head, table, stream, admission, request)
@@ -139,6 +152,23 @@ def make_request(step: ReplicateStep, admission: Admission) -> ReadRequest:
         chain_rows=reading.chain_rows if incremental and reading.cursor is not None else None,
         accept_source_change=reading.accept_source_change,
     )
+
+
+def _localise(request: ReadRequest, stream: StreamSpec | None, timezone: str) -> ReadRequest:
+    """Naive bounds of a column with a zone are read in settings.timezone; a naive column stays naive."""
+    cursor, window = request.cursor, request.window
+    if window is None or cursor is None or stream is None or stream.schema is None or not cursor.columns:
+        return request
+    if stream.schema.field(cursor.columns[0]).type != "timestamptz":
+        return request
+    zone = ZoneInfo(timezone)
+    return replace(request, window=Window(_in_zone(window.lower, zone), _in_zone(window.upper, zone)))
+
+
+def _in_zone(cursor: Cursor | None, zone: ZoneInfo) -> Cursor | None:
+    if cursor is None or not isinstance(cursor.value, datetime) or cursor.value.tzinfo is not None:
+        return cursor
+    return replace(cursor, value=cursor.value.replace(tzinfo=zone).astimezone(UTC))
 
 
 def _late_commits(step: ReplicateStep) -> Literal["once", "all", "window"]:
