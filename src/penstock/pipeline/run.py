@@ -245,9 +245,7 @@ class _TableTask:
             + (receipt.deduplicated_out if receipt else 0),
             rows_quarantined=self.record.rows_quarantined + tally.quarantined,
             size_bytes=self.record.size_bytes + tally.size_bytes,
-            cursor_after=str(receipt.position.cursor)
-            if receipt and receipt.position.cursor
-            else self.record.cursor_after,
+            cursor_after=str(reached) if reached else self.record.cursor_after,
         )
 
     def _done(self, state: TableState) -> TableOutcome:
