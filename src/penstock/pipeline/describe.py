@@ -101,9 +101,7 @@ def _notes(table: Surveyed, prepared: Prepared) -> tuple[str, ...]:
     if evolution.missing:
         notes.append(f"columns the stream no longer has stay NULL: {', '.join(evolution.missing)}")
     if step.transform is not None and step.transform.scope == "table":
-        notes.append(
-            "the transform sees the whole table at once: memory follows its size for pandas and pyarrow frames"
-        )
+        notes.append("the transform sees the whole table: pandas and pyarrow frames hold it in memory")
     if prepared.boundary is not None and step.reading.method == "incremental":
         notes.append("rows stamped below the last cursor and committed later are missed: set lookback to cover them")
     if step.full_refresh:

@@ -122,12 +122,8 @@ class Project:
     def plan(self, selection: Selection | None = None, options: RunOptions | None = None) -> ProjectPlan:
         """What a run would do now. Reads heads, columns and bounds; writes nothing."""
         steps = self.steps(selection or Selection(), options or RunOptions())
-        plans = self._each(
-            steps, lambda table, parties: plan_table(table, parties), lambda table: plan_table(table, None)
-        )
-        waiting = tuple(
-            f"{path} at {where} waits for feature {feature}" for path, where, feature in self.config.waiting
-        )
+        plans = self._each(steps, plan_table, lambda table: plan_table(table, None))
+        waiting = tuple(f"{path} at {where} waits for feature {feat}" for path, where, feat in self.config.waiting)
         return ProjectPlan(self.name, self.config.environment, tuple(plans), (*self.config.warnings, *waiting))
 
     def verify(self, selection: Selection | None = None) -> tuple[TableVerdict, ...]:

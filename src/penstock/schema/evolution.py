@@ -119,7 +119,7 @@ def fits(incoming: str, existing: str) -> bool:
     if incoming in (existing, "null"):
         return True
     if existing == "string":
-        return incoming in TEXTUAL
+        return incoming in TEXTUAL or incoming in _DIGITS or decimal_of(incoming) is not None
     if existing == "numeric":
         return incoming in _DIGITS or decimal_of(incoming) is not None
     if existing == "json":
