@@ -118,8 +118,8 @@ def _page(rows: int, runs: int, big: list[Row], small: list[Row]) -> str:
         "# Benchmarks",
         "",
         f"Written by `make bench`: {rows:,} rows x 12 columns, best of {runs}, interleaved with the limit in the "
-        f"same run; process start, ledger and count check included. PostgreSQL {version}, Python {platform.python_version()}, "
-        f"{platform.machine()}, both ends on one machine.",
+        f"same run; process start, ledger and count check included. PostgreSQL {version}, "
+        f"Python {platform.python_version()}, {platform.machine()}, both ends on one machine.",
         "",
         "| what | limit | limit s | penstock s | ratio | at most | CPU s | MB | holds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

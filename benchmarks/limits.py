@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from benchmarks.projects import OUT
 from benchmarks.servers import COLUMNS, database_url
@@ -89,8 +90,8 @@ async def _csv_to_postgres() -> None:
     await connection.close()
 
 
-def _columns_of(encoder: object) -> list[tuple[str, object]]:
-    return [(name, column.data_type) for name, column in encoder.schema().columns]  # type: ignore[attr-defined]
+def _columns_of(encoder: Any) -> list[tuple[str, Any]]:
+    return [(name, column.data_type) for name, column in encoder.schema().columns]
 
 
 def staged_upsert() -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy that holds every answer of the server back for a while: a round trip costs what it costs on a long line."""
+"""A TCP proxy that holds every answer of the server back, as a long line would."""
 
 from __future__ import annotations
 
