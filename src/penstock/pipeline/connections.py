@@ -34,6 +34,11 @@ class Ends:
                 self._sources[name] = open_source(self.connection(name))
             return self._sources[name]
 
+    def lend(self, name: str, source: Source) -> None:
+        """Let `source` stand for the read side of the connection: a frame in place of a table."""
+        with self._guard:
+            self._sources[name] = source
+
     def destination(self, name: str) -> Destination:
         with self._guard:
             if name not in self._destinations:
@@ -51,13 +56,17 @@ class Ends:
     def places(self, source: str, destination: str) -> Iterator[None]:
         """Hold a place at both ends while one table is loaded; taken in one order, so no ring of waiters."""
         wanted = {
-            f"source {source}": max(1, self.connection(source).max_connections // 2),
+            f"source {source}": self._reads(source),
             f"destination {destination}": self._loads(destination),
         }
         with ExitStack() as stack:
             for name in sorted(wanted):
                 stack.enter_context(self._semaphore(name, wanted[name]))
             yield
+
+    def _reads(self, name: str) -> int:
+        """A table holds a connection for its snapshot and one or more that read."""
+        return max(1, self.connection(name).max_connections // 2) if name in self.connections else 1
 
     def _loads(self, name: str) -> int:
         limits = self.destination(name).limits

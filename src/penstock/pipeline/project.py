@@ -21,6 +21,7 @@ from penstock.failpoints import failpoint
 from penstock.pipeline.compile import compile_steps
 from penstock.pipeline.connections import Ends
 from penstock.pipeline.describe import plan_table
+from penstock.pipeline.frames import Extracted, Frame, FrameSource, named_load_id
 from penstock.pipeline.results import (
     CheckResult,
     Preview,
@@ -32,17 +33,18 @@ from penstock.pipeline.results import (
     TableVerdict,
     TransformCheck,
 )
-from penstock.pipeline.run import Runner, TableOutcome, exit_code_of
+from penstock.pipeline.run import RetryPolicy, Runner, TableOutcome, exit_code_of
 from penstock.plugins import open_backend
 from penstock.protocols import Backend
 from penstock.steps.replicate import Parties
-from penstock.steps.replicate_step import ReplicateStep
+from penstock.steps.replicate_step import Reading, ReplicateStep
 from penstock.steps.survey import Surveyed, survey
 from penstock.steps.verify import Findings, verify_table
 from penstock.telemetry.events import Bus, RunFinished, RunStarted
-from penstock.values import ReadRequest, RunId, RunRecord, RunState, StreamName, TableRecord, utc_now
+from penstock.values import ReadRequest, RunId, RunRecord, RunState, Strategy, StreamName, TableRecord, utc_now
 
 Answer = TypeVar("Answer")
+FRAME = "the frame given to load()"
 
 
 class Project:
@@ -73,19 +75,31 @@ class Project:
         selection, options = selection or Selection(), options or RunOptions()
         steps = self.steps(selection, options)
         failpoint("run.config_checked")
-        bus, stop = bus or Bus(), stop or threading.Event()
-        run = self._start(selection, options, bus, len(steps))
+        command = _command(selection, options)
+        return self._run_steps(steps, command, options, bus or Bus(), stop or threading.Event(), self._ends)
+
+    def _run_steps(
+        self,
+        steps: Sequence[ReplicateStep],
+        command: str,
+        options: RunOptions,
+        bus: Bus,
+        stop: threading.Event,
+        ends: Ends,
+    ) -> RunResult:
+        run = self._start(command, bus, len(steps))
+        settings = self.config.settings
         runner = Runner(
             run_id=run.run_id,
-            ends=self._ends,
+            ends=ends,
             engine=self.engine(),
             backend=self.backend(),
             bus=bus,
-            threads=options.threads or self.config.settings.threads,
+            threads=options.threads or settings.threads,
             holder=f"run {run.run_id} of {self.name} on {socket.gethostname()}, process {os.getpid()}",
+            retry=RetryPolicy(settings.retries),
             stop=stop,
         )
-        runner.retry = replace(runner.retry, retries=self.config.settings.retries)
         try:
             outcomes = runner.run(steps)
         except BaseException as error:
@@ -93,9 +107,9 @@ class Project:
             raise
         return self._conclude(run, outcomes, bus, stopped=stop.is_set())
 
-    def _start(self, selection: Selection, options: RunOptions, bus: Bus, tables: int) -> RunRecord:
+    def _start(self, command: str, bus: Bus, tables: int) -> RunRecord:
         run_id = RunId(uuid.uuid4().hex[:16])
-        run = RunRecord(run_id, self.name, self.config.environment, _command(selection, options), "running", utc_now())
+        run = RunRecord(run_id, self.name, self.config.environment, command, "running", utc_now())
         self.backend().start_run(run)
         bus.emit(RunStarted(run_id, self.name, self.config.environment, tables))
         return run
@@ -205,6 +219,58 @@ class Project:
                 if (record.pipeline, record.target) == (step.pipeline, str(step.writing.target)):
                     return record
         return None
+
+    def extract(self, table: str, selection: Selection | None = None) -> Extracted:
+        """The rows the next run of a table would read; no transform, and no cursor moves."""
+        step = self._one_step(table, selection)
+        found = self._survey([step], step.source, step.destination)[0]
+        if found.error is not None or found.request is None:
+            raise found.error or PenstockError(f"{table} could not be surveyed")
+        source, request = self._ends.source(step.source), replace(found.request, chain_rows=None)
+        return Extracted(lambda: source.open([request]), source.reader())
+
+    def load(
+        self,
+        table: str,
+        frame: Frame,
+        *,
+        write_mode: Strategy | None = None,
+        load_id: str | None = None,
+        selection: Selection | None = None,
+    ) -> RunResult:
+        """Load a frame into a table of the project, by the table's strategy unless `write_mode` is given.
+
+        With `load_id` the same id is taken in once, however often it is repeated. No transform runs, no cursor moves.
+        """
+        step = self._one_step(table, selection)
+        writing = replace(step.writing, strategy=write_mode or step.writing.strategy)
+        if writing.strategy == "delete_insert" and not writing.key:
+            raise ConfigError("delete_insert of a frame needs a write_key", where=step.where, fix="set write_key")
+        named = named_load_id(str(writing.target), load_id) if load_id is not None else None
+        step = replace(
+            step,
+            reading=Reading(step.reading.stream, batch_rows=step.reading.batch_rows),
+            writing=writing,
+            transform=None,
+            load_id=named,
+        )
+        ends = Ends(self._ends.connections)
+        frame_source = FrameSource(frame, step.reading.stream)
+        ends.lend(FRAME, frame_source)
+        step = replace(step, source=FRAME)
+        taken = named is not None and ends.destination(step.destination).ledger().find(named) is not None
+        steps = [] if taken else [step]
+        return self._run_steps(steps, f"load {table}", RunOptions(), Bus(), threading.Event(), ends)
+
+    def _one_step(self, table: str, selection: Selection | None) -> ReplicateStep:
+        chosen = replace(selection or Selection(), table=table)
+        steps = self.steps(chosen, RunOptions())
+        if len(steps) > 1:
+            found = ", ".join(f"{s.pipeline}: {s.writing.target}" for s in steps)
+            raise ConfigError(
+                f"{table!r} names {len(steps)} tables: {found}", fix="name the pipeline, or the target name"
+            )
+        return steps[0]
 
     def steps(self, selection: Selection, options: RunOptions) -> list[ReplicateStep]:
         """The compiled steps. Raises ConfigError when nothing is selected or an engine is not available."""

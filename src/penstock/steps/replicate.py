@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from penstock.errors import ConfigError, LoadError
+from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.failpoints import failpoint
 from penstock.load.plan import Recipe, Wish, plan_load
 from penstock.protocols import (
@@ -132,9 +132,20 @@ def _is_eager(table: Surveyed, prepared: Prepared) -> bool:
 def _commit(table: Surveyed, prepared: Prepared, moved: Moved, load: LoadSession) -> CommitReceipt:
     try:
         _refuse_to_empty(table, prepared, moved.tally)
-        return load.commit(moved.pieces, _account(table, prepared, moved))
-    finally:
+        receipt = load.commit(moved.pieces, _account(table, prepared, moved))
+    except BaseException as error:
+        _abort(load, error)
+        raise
+    load.abort()
+    return receipt
+
+
+def _abort(load: LoadSession, error: BaseException) -> None:
+    """What went wrong first is what people must read: trouble while cleaning up is added to it."""
+    try:
         load.abort()
+    except PenstockError as trouble:
+        error.add_note(f"while cleaning up: {trouble}")
 
 
 def _refuse_to_empty(table: Surveyed, prepared: Prepared, tally: Tally) -> None:
@@ -318,7 +329,7 @@ def _load_plan(table: Surveyed, parties: Parties, shaping: Shaping, recipe: Reci
         raise AssertionError("planned without admission")
     target, writing = step.writing.target, step.writing
     return LoadPlan(
-        load_id=load_id_of(str(target), step.stream_identity, admission.generation, admission.sequence),
+        load_id=step.load_id or load_id_of(str(target), step.stream_identity, admission.generation, admission.sequence),
         run_id=parties.run_id,
         target=target,
         stream=step.stream_identity,

@@ -9,7 +9,7 @@ from typing import Literal
 from penstock.protocols import Transform
 from penstock.schema.evolution import EvolutionPolicy
 from penstock.schema.names import NameCase
-from penstock.values import CursorSpec, ReplaceMode, SplitWish, Strategy, StreamName, TableName, Window
+from penstock.values import CursorSpec, LoadId, ReplaceMode, SplitWish, Strategy, StreamName, TableName, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class ReplicateStep:
     pass_on_error: bool = False
     full_refresh: bool = False
     where: str = ""
+    load_id: LoadId | None = None  # named by the caller of `load`; else a function of the ledger head
 
     @property
     def stream_identity(self) -> str:
