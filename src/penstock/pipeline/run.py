@@ -157,7 +157,7 @@ class Runner:
             self.bus.emit(TableFailed(record.target, type(outcome.error).__name__, str(outcome.error)))
         elif record.state == "idle":
             self.bus.emit(TableIdle(record.target))
-        else:
+        elif record.state == "succeeded":
             self.bus.emit(TableFinished(record.target, record.rows_written, seconds))
         return TableOutcome(record, outcome.error)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from penstock.errors import LoadError, PenstockError
+from penstock.load.verification import combine_digests
 from penstock.protocols import Chunks, Destination, Move, Source
 from penstock.steps.replicate import Parties, prepare
 from penstock.steps.shaping import make_shape, own_columns, schema_signature
@@ -128,8 +129,6 @@ def _check_ledger(table: Surveyed, destination: Destination, tally: Tally, shape
 
 
 def _check_digest(rows: Sequence[LedgerRow], tally: Tally, found: Findings, shape: _Shapes) -> Findings:
-    from penstock.load.digest import combine_digests
-
     digests = [r.digest for r in rows]
     if tally.digest is None or any(d is None for d in digests):
         return replace(found, notes=("counts agree; bytes were relayed undecoded, so there is no digest",))
