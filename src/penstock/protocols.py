@@ -175,8 +175,8 @@ class RelaySource(Protocol):
 class Attached(Protocol):
     """A destination that can say what hangs on its tables."""
 
-    def attachments(self, tables: Sequence[TableName]) -> Mapping[TableName, tuple[str, ...]]:
-        """Views, foreign keys, triggers and the like that a swap would lose or break; absent tables are left out."""
+    def attachments(self, table: TableName) -> Sequence[str]:
+        """Views, foreign keys, triggers and the like that a swap of the table would lose or break."""
         ...
 
 
@@ -255,6 +255,7 @@ class Move:
     shape: Shape
     transform: Transform | None = None
     eager: bool = False
+    ordered: bool = True
     writers: int = 1
     progress: Progress | None = None
     stop: threading.Event | None = None

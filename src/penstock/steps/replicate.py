@@ -226,7 +226,8 @@ def _attachments(table: Surveyed, destination: Destination) -> tuple[str, ...]:
     replaces = table.step.writing.strategy == "replace" or table.step.full_refresh
     if not replaces or table.table is None or not isinstance(destination, Attached):
         return ()
-    return destination.attachments([target]).get(target, ())
+    hanging = destination.attachments(target)
+    return tuple(h for h in hanging if h != f"view {table.step.writing.latest_view}")
 
 
 def _is_replaced(step: ReplicateStep, attachments: tuple[str, ...]) -> bool:

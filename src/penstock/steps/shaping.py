@@ -10,6 +10,7 @@ from penstock.errors import ConfigError
 from penstock.protocols import Destination
 from penstock.schema.evolution import Evolution, evolve
 from penstock.schema.names import check_table_name, fold_name, map_names
+from penstock.schema.types import list_item, struct_fields
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.values import BoundaryRule, Cursor, Field, Shape, TableSchema
 
@@ -46,7 +47,7 @@ def shape_table(
     kept = after_transform.without(*added)
     renames = dict(map_names(kept.names, limits, step.adding.case, where=step.where))
     _require_columns(step, after_transform)
-    fields = [replace(f, name=renames[f.name]) for f in kept.fields]
+    fields = [_writable(replace(f, name=renames[f.name]), destination) for f in kept.fields]
     if step.adding.dedup_columns:
         fields.append(Field(step.adding.id_column, "int64"))
     fills = "ingested_at" in destination.operations
@@ -63,6 +64,14 @@ def shape_table(
         schema = replace(schema, fields=(*schema.fields, order_field))
     unique = step.transform is None and bool(source_schema.key) and set(source_schema.key) <= set(step.writing.key)
     return Shaping(schema, renames, evolution, key, order, order_column, cursor_column, unique, fills)
+
+
+def _writable(field: Field, destination: Destination) -> Field:
+    """Lists and structs become JSON text where the destination has no such columns."""
+    nested = list_item(field.type) is not None or struct_fields(field.type) is not None
+    if not nested or "nested" in destination.operations:
+        return field
+    return replace(field, type="json", native=None)
 
 
 def _evolve(
