@@ -50,8 +50,21 @@ def survey(
     tables = destination.describe(targets)
     named = list(dict.fromkeys(s.reading.stream for s in steps if s.reading.query is None))
     streams = {spec.name: spec for spec in source.streams(named)} if named else {}
-    surveyed = [_survey_one(step, heads, tables, streams, has_rows) for step in steps]
+    settled = [_settle_nulls(step, source, streams) for step in steps]
+    surveyed = [_survey_one(step, heads, tables, streams, has_rows) for step in settled]
     return _probe(surveyed, source)
+
+
+def _settle_nulls(
+    step: ReplicateStep, source: Source, streams: Mapping[StreamName, StreamSpec]
+) -> ReplicateStep:
+    """Unsaid, NULL cursors are included where transactions tell what is new, and an error where only the cursor does."""
+    cursor, stream = step.reading.cursor, streams.get(step.reading.stream)
+    if cursor is None or cursor.nulls is not None:
+        return step
+    by_transaction = "horizon" in source.abilities and stream is not None and stream.ordinary_table
+    settled = replace(cursor, nulls="include" if by_transaction else "fail")
+    return replace(step, reading=replace(step.reading, cursor=settled))
 
 
 def _survey_one(
