@@ -52,7 +52,7 @@ class Project:
 
     def __init__(self, config: ProjectConfig) -> None:
         self.config = config
-        self._ends = Ends({name: c.to_connection() for name, c in config.connections.items()})
+        self._ends = Ends({name: c.to_connection() for name, c in config.used_connections.items()})
         self._engine: ArrowEngine | None = None
         self._backend: Backend | None = None
         self._guard = threading.RLock()

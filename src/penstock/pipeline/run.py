@@ -46,7 +46,8 @@ class RetryPolicy:
     longest_wait_seconds: float = 30.0
 
     def wait_before(self, attempt: int) -> float:
-        return min(self.longest_wait_seconds, self.first_wait_seconds * 2 ** (attempt - 1))
+        doubled: float = self.first_wait_seconds * 2 ** (attempt - 1)
+        return min(self.longest_wait_seconds, doubled)
 
 
 @dataclass(slots=True)
