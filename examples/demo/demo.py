@@ -72,8 +72,8 @@ def correct_elevations(database: sqlite3.Connection, start: datetime) -> None:
     with database:
         changed = database.execute(
             "UPDATE airports SET elevation = elevation + 1, updated_at = ? WHERE iata IN "
-            "(SELECT iata FROM airports ORDER BY iata LIMIT 40)",
-            (stamp(start),),
+            "(SELECT iata FROM airports WHERE updated_at < ? ORDER BY iata LIMIT 40)",
+            (stamp(start), stamp(START + timedelta(days=1))),
         ).rowcount
     print(f"   {changed} airports corrected")
 

@@ -251,6 +251,7 @@ def _wish(table: Surveyed, shaping: Shaping, bounds: Bounds, writers: int, attac
         strategy=strategy,
         exists=table.table is not None,
         key=shaping.key,
+        partition_by=tuple(shaping.renames.get(c, c) for c in writing.partition_by),
         order=shaping.order,
         key_is_unique=shaping.source_key_is_unique,
         added=shaping.evolution.added,
