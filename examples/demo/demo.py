@@ -64,7 +64,7 @@ def store(database: sqlite3.Connection, airports: list[dict[str, str]], start: d
         for second, row in enumerate(airports)
     ]
     with database:
-        database.executemany(f"INSERT INTO airports ({COLUMNS}, updated_at) VALUES ({'?, ' * 10}?)", rows)  # noqa: S608
+        database.executemany(f"INSERT INTO airports ({COLUMNS}, updated_at) VALUES ({'?, ' * 10}?)", rows)
     print(f"   {len(rows):,} airports stored")
 
 
@@ -84,7 +84,7 @@ def stamp(moment: datetime) -> str:
 
 def penstock(*words: str) -> None:
     print(f"\n$ penstock {' '.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", "penstock", *words], cwd=HERE, check=True)  # noqa: S603 - our own command
+    subprocess.run([sys.executable, "-m", "penstock", *words], cwd=HERE, check=True)
 
 
 def show_results() -> None:
@@ -99,10 +99,10 @@ def show_results() -> None:
             reader.sql(
                 f"""SELECT country, count(DISTINCT iata) AS airports, count(*) AS versions
                 FROM read_parquet('{lake}', hive_partitioning = true)
-                GROUP BY country ORDER BY airports DESC LIMIT 5"""  # noqa: S608
+                GROUP BY country ORDER BY airports DESC LIMIT 5"""
             )
         )
-        versions = reader.sql(f"SELECT count(*) FROM read_parquet('{lake}')").fetchall()[0][0]  # noqa: S608
+        versions = reader.sql(f"SELECT count(*) FROM read_parquet('{lake}')").fetchall()[0][0]
     print(f"{total:,} airports in the warehouse, {versions:,} versions in the lake.")
     if (total, versions) != (7_884, 7_884 + 40):
         raise SystemExit("the demo lost or doubled rows")

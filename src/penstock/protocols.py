@@ -255,7 +255,6 @@ class Move:
     shape: Shape
     transform: Transform | None = None
     eager: bool = False
-    ordered: bool = True
     writers: int = 1
     progress: Progress | None = None
     stop: threading.Event | None = None

@@ -10,10 +10,9 @@ from penstock.errors import ConfigError
 from penstock.load.plan import Recipe, Wish, plan_load
 from penstock.values import Cursor, DeleteWindow, Field, Operation, Strategy
 
-SQL: frozenset[Operation] = frozenset(
-    {"transaction", "create", "append", "delete_all", "swap", "stage", "upsert", "delete_matching", "delete_window"}
-    | {"add_column", "widen_column", "unique_key", "ingested_at"}
-)
+COMMON: tuple[Operation, ...] = ("transaction", "create", "append", "delete_all", "swap", "add_column", "widen_column")
+KEYED: tuple[Operation, ...] = ("stage", "upsert", "delete_matching", "delete_window", "unique_key", "ingested_at")
+SQL: frozenset[Operation] = frozenset((*COMMON, *KEYED))
 PARALLEL: frozenset[Operation] = SQL | {"remote_pieces"}
 FILES: frozenset[Operation] = frozenset({"transaction", "create", "append", "delete_all", "swap", "remote_pieces"})
 

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from penstock.config import ProjectConfig, load_project
 from penstock.engines.arrow.engine import ArrowEngine
-check_fixtures = None
 from penstock.errors import ConfigError, Interrupted, PenstockError
 from penstock.failpoints import failpoint
 from penstock.pipeline.compile import compile_steps
@@ -31,7 +30,6 @@ from penstock.pipeline.results import (
     Selection,
     TableStatus,
     TableVerdict,
-    TransformCheck,
 )
 from penstock.pipeline.run import RetryPolicy, Runner, TableOutcome, exit_code_of
 from penstock.plugins import open_backend
@@ -185,12 +183,6 @@ class Project:
             rows = [tuple(row.values()) for rows in batches for row in rows.to_pylist()]
         columns = tuple((f.name, f.type) for f in schema.fields)
         return Preview(str(reading.stream), columns, tuple(rows[:limit]))
-
-    def test(self) -> tuple[TransformCheck, ...]:
-        """Run every transform of the project on the fixture rows kept beside it."""
-        references = dict.fromkeys(t.transform for p in self.config.pipelines for t in p.tables if t.transform)
-        base = self.config.base_dir
-        return tuple(check for reference in references for check in check_fixtures(reference, str(base)))
 
     def status(self, selection: Selection | None = None) -> tuple[TableStatus, ...]:
         """Where each table stands by its destination's ledger; the run history adds what it remembers."""

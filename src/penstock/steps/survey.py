@@ -55,10 +55,8 @@ def survey(
     return _probe(surveyed, source)
 
 
-def _settle_nulls(
-    step: ReplicateStep, source: Source, streams: Mapping[StreamName, StreamSpec]
-) -> ReplicateStep:
-    """Unsaid, NULL cursors are included where transactions tell what is new, and an error where only the cursor does."""
+def _settle_nulls(step: ReplicateStep, source: Source, streams: Mapping[StreamName, StreamSpec]) -> ReplicateStep:
+    """Unsaid, NULL cursors are included where transactions tell what is new, else an error."""
     cursor, stream = step.reading.cursor, streams.get(step.reading.stream)
     if cursor is None or cursor.nulls is not None:
         return step
