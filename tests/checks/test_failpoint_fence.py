@@ -1,4 +1,4 @@
-"""Each commit, rename and acknowledgement of the product stands between two failpoints, so that a test can kill there."""
+"""Each commit, rename and acknowledgement of the product stands between two failpoints: a test can kill there."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from penstock.testing.suites import (
     KeyedDestinationSuite,
     LedgerSuite,
     SourceSeat,
+    WideningDestinationSuite,
 )
 from penstock.testing.suites.rows import Row, make_rows
 from penstock.values import Connection, StreamName, TableName
@@ -104,7 +105,7 @@ def duckdb_seat(tmp_path: Path, broken: Path) -> DestinationSeat:
 
 
 @pytest.mark.feature("M5", "M11u")
-class TestDuckdbDestination(KeyedDestinationSuite, EvolvingDestinationSuite):
+class TestDuckdbDestination(KeyedDestinationSuite, EvolvingDestinationSuite, WideningDestinationSuite):
     @pytest.fixture
     def seat(self, duckdb_seat: DestinationSeat) -> DestinationSeat:
         return duckdb_seat
