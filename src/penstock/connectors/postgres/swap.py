@@ -15,7 +15,7 @@ from penstock.values import Field, TableName, TableSchema, private_name
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s".]+)'
 _INDEX_HEAD = re.compile(rf"CREATE (?P<unique>UNIQUE )?INDEX {_NAME} ON (?:ONLY )?(?:{_NAME}\.)?{_NAME} USING ")
 _LOCK_WAIT_OVER = "55P03"
-_ATTEMPTS = 10
+ATTEMPTS = 10
 
 _IMAGE = """
 SELECT format('ALTER TABLE %s OWNER TO %I', $2::text, pg_get_userbyid(o.relowner))
@@ -42,7 +42,8 @@ WITH grants AS (
 )
 SELECT 1, format('REVOKE ALL ON %s FROM %s', $2::text, who) FROM named WHERE NOT old
 UNION
-SELECT 2, format('GRANT %s%s ON %s TO %s%s', privilege_type, coalesce(format(' (%I)', col), ''), $2::text, who,
+SELECT 2, format('GRANT %s%s ON %s TO %s%s', privilege_type,
+                 CASE WHEN col IS NULL THEN '' ELSE format(' (%I)', col) END, $2::text, who,
                  CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
 FROM named WHERE old
 ORDER BY 1
@@ -85,7 +86,8 @@ def _change(dialect: PostgresDialect, field: Field, there: TargetColumn | None, 
     native = dialect.column_type(field, system)
     if there is None:
         return f"ADD COLUMN {quote(field.name)} {native}"
-    if there.field.type == field.type or there.generated:
+    same_system = field.native is not None and system == dialect.system
+    if there.generated or (there.field.type == field.type and not (same_system and there.native != native)):
         return ""
     name = quote(field.name)
     drop = f"ALTER COLUMN {name} DROP DEFAULT, " if there.default is not None else ""
@@ -160,7 +162,7 @@ def exchange(link: SqlLink, old: TableName, successor: TableName, indices: list[
 def _lock_for_exchange(link: SqlLink, table: TableName) -> None:
     """Two seconds at a time, so that readers who come after us are not held up by one who came long before."""
     link.execute("SAVEPOINT penstock_exchange")
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             link.execute("SET LOCAL lock_timeout = '2s'")
             link.execute(f"LOCK TABLE {quote_table(table)} IN ACCESS EXCLUSIVE MODE")
@@ -168,7 +170,7 @@ def _lock_for_exchange(link: SqlLink, table: TableName) -> None:
             if getattr(error.__cause__, "sqlstate", None) != _LOCK_WAIT_OVER:
                 raise
             link.execute("ROLLBACK TO SAVEPOINT penstock_exchange")
-            if attempt == _ATTEMPTS:
+            if attempt == ATTEMPTS:
                 raise _still_in_use(link, table) from error
         else:
             break

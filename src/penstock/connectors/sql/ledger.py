@@ -11,7 +11,6 @@ from typing import Any, cast
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import Connect, SqlLink, Value, linked, transaction
 from penstock.errors import FencedError, LoadError
-from penstock.failpoints import failpoint
 from penstock.values import (
     Account,
     Cursor,
@@ -252,9 +251,7 @@ class SqlLedger:
                         retryable=True,
                     )
                 self.tables.write_head(link, key, head, exists=stored is not None)
-                failpoint("commit.ledger_written")
                 link.commit()
-            failpoint("commit.committed")
 
 
 def _position_values(position: Position) -> dict[str, Value]:

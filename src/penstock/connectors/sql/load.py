@@ -249,9 +249,10 @@ class SqlLoadSession:
         """The head, held from here to the end of the transaction; the receipt where this load is in already."""
         key = target_key(self._plan.target)
         head = self._site.ledger.take(self._link, key)
-        if head is not None and head.load_id == self._plan.load_id:
-            return self._find_receipt(self._link)
-        if head is None or head.epoch != self._epoch:
+        if head is not None and head.epoch == self._epoch and head.load_id != self._plan.load_id:
+            return None
+        repeated = self._find_receipt(self._link)
+        if repeated is None:
             raise FencedError(
                 f"table {key} was taken over by {head.holder if head and head.holder else 'another run'};"
                 " nothing of this load was written",
@@ -259,7 +260,7 @@ class SqlLoadSession:
                 fix="run again: it plans from where the table stands now",
                 retryable=True,
             )
-        return None
+        return repeated
 
     def _publish(self, pieces: Sequence[Piece], account: Account) -> CommitReceipt:
         given = sum(p.rows for p in pieces if p.into == "target")
@@ -340,6 +341,8 @@ class SqlLoadSession:
         if found is None:
             return None
         row, deduplicated = found
+        if row.epoch != self._epoch:  # another run's load of the same id: it may have read less than this one
+            return None
         return CommitReceipt(
             row.load_id, row.generation, row.sequence, row.rows_written, deduplicated, row.position,
             row.committed_at, repeated=True,

@@ -9,13 +9,7 @@ from penstock.testing.suites.destination import (
 )
 from penstock.testing.suites.ledger import LedgerSuite
 from penstock.testing.suites.pieces import PieceDestinationSuite
-from penstock.testing.suites.source import (
-    IncrementalSourceSuite,
-    LiveSourceSuite,
-    SnapshotSourceSuite,
-    SourceSeat,
-    SourceSuite,
-)
+from penstock.testing.suites.source import IncrementalSourceSuite, SnapshotSourceSuite, SourceSeat, SourceSuite
 
 __all__ = [
     "DestinationSeat",
@@ -24,7 +18,6 @@ __all__ = [
     "IncrementalSourceSuite",
     "KeyedDestinationSuite",
     "LedgerSuite",
-    "LiveSourceSuite",
     "PieceDestinationSuite",
     "SnapshotSourceSuite",
     "SourceSeat",

@@ -1,1 +1,0 @@
-"""Ratios to limits measured in the same run; see __main__."""

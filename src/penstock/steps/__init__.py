@@ -1,1 +1,0 @@
-"""The kinds of step, one file each."""
