@@ -51,6 +51,7 @@ class PenstockError(Exception):
         self.fix = fix
         if fault is not None:
             self.fault = fault
+        self.result: object = None  # of the run that ended with this error, where `penstock.run` raised it
         self.retryable = self.fault == "transient" if retryable is None else retryable
         super().__init__(self._text())
 

@@ -161,6 +161,26 @@ class LedgerStore(Protocol):
 
 
 @runtime_checkable
+class RelaySource(Protocol):
+    """A source with the ability `relay`."""
+
+    @property
+    def relay_encoding(self) -> Encoding: ...
+    def relay_splits(self, splits: Sequence[Split], target: TableSchema) -> Sequence[Split] | None:
+        """The splits told to hand out bytes that fit `target` column by column, or None where only decoding is safe."""
+        ...
+
+
+@runtime_checkable
+class Attached(Protocol):
+    """A destination that can say what hangs on its tables."""
+
+    def attachments(self, table: TableName) -> Sequence[str]:
+        """Views, foreign keys, triggers and the like that a swap of the table would lose or break."""
+        ...
+
+
+@runtime_checkable
 class Destination(Protocol):
     """The write side of a connector."""
 

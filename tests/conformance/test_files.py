@@ -15,8 +15,8 @@ from penstock.protocols import Destination, Source
 from penstock.testing.suites import (
     DestinationSeat,
     DestinationSuite,
-    IncrementalSourceSuite,
     LedgerSuite,
+    LiveSourceSuite,
     PieceDestinationSuite,
     SourceSeat,
 )
@@ -64,7 +64,7 @@ def write_file(path: Path, rows: Sequence[Row]) -> None:
 
 
 @pytest.mark.feature("M3", "M11r")
-class TestFilesSource(IncrementalSourceSuite):
+class TestFilesSource(LiveSourceSuite):
     @pytest.fixture
     def seat(self, tmp_path: Path) -> SourceSeat:
         folder = tmp_path / "files"

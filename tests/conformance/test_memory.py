@@ -15,9 +15,9 @@ from penstock.testing.memory import MemoryDestination, MemorySource
 from penstock.testing.suites import (
     DestinationSeat,
     EvolvingDestinationSuite,
-    IncrementalSourceSuite,
     KeyedDestinationSuite,
     LedgerSuite,
+    LiveSourceSuite,
     PieceDestinationSuite,
     SnapshotSourceSuite,
     SourceSeat,
@@ -55,7 +55,7 @@ def open_again(destination: MemoryDestination) -> Destination:
     return MemoryDestination(destination.folder, destination.store)
 
 
-class TestMemorySource(SnapshotSourceSuite, IncrementalSourceSuite):
+class TestMemorySource(SnapshotSourceSuite, LiveSourceSuite):
     @pytest.fixture
     def seat(self) -> SourceSeat:
         tables = {"rows": as_table(make_rows(0, 100)), "empty": as_table([])}

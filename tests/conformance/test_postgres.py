@@ -14,9 +14,9 @@ from penstock.protocols import Destination, Source
 from penstock.testing.suites import (
     DestinationSeat,
     EvolvingDestinationSuite,
-    IncrementalSourceSuite,
     KeyedDestinationSuite,
     LedgerSuite,
+    LiveSourceSuite,
     PieceDestinationSuite,
     SnapshotSourceSuite,
     SourceSeat,
@@ -79,7 +79,7 @@ def quoted(name: str) -> str:
 
 
 @pytest.mark.feature("M3", "M4", "M11a", "N14")
-class TestPostgresSource(SnapshotSourceSuite, IncrementalSourceSuite):
+class TestPostgresSource(SnapshotSourceSuite, LiveSourceSuite):
     @pytest.fixture
     def seat(self, postgres_url: str) -> SourceSeat:
         for name in ("rows", "empty"):

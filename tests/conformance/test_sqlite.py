@@ -15,9 +15,9 @@ from penstock.protocols import Destination, Source
 from penstock.testing.suites import (
     DestinationSeat,
     EvolvingDestinationSuite,
-    IncrementalSourceSuite,
     KeyedDestinationSuite,
     LedgerSuite,
+    LiveSourceSuite,
     SnapshotSourceSuite,
     SourceSeat,
 )
@@ -73,7 +73,7 @@ def broken(tmp_path: Path) -> Path:
 
 
 @pytest.mark.feature("M3", "M4", "M11f")
-class TestSqliteSource(SnapshotSourceSuite, IncrementalSourceSuite):
+class TestSqliteSource(SnapshotSourceSuite, LiveSourceSuite):
     @pytest.fixture
     def seat(self, tmp_path: Path, broken: Path) -> SourceSeat:
         path = tmp_path / "source.db"

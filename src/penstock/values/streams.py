@@ -23,6 +23,7 @@ class Field:
     nullable: bool = True
     native: str | None = None
     comment: str | None = None
+    has_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class CursorSpec:
     columns: tuple[str, ...] = ()
     expression: str | None = None
     type: CursorType | None = None
-    nulls: NullCursors = "fail"
+    nulls: NullCursors | None = None  # None: the survey settles it by what the source can tell
     lookback: float | Literal["all"] | None = None  # seconds, days for dates, or units; None: the source's default
 
     @property

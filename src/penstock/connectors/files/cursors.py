@@ -102,7 +102,13 @@ def cursor_rule(request: ReadRequest, schema: TableSchema) -> CursorRule | None:
                 fix=f"name the column's type under columns:, or run once with --full-refresh ({spec.label})",
             )
     return CursorRule(
-        spec.columns, kind, kind_of_cursor, spec.nulls, lower, upper, request.window is not None and upper is not None
+        spec.columns,
+        kind,
+        kind_of_cursor,
+        spec.nulls or "fail",
+        lower,
+        upper,
+        request.window is not None and upper is not None,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import Connect, SqlLink, Value, linked, transaction
 from penstock.errors import FencedError, LoadError
+from penstock.failpoints import failpoint
 from penstock.values import (
     Account,
     Cursor,
@@ -251,7 +252,9 @@ class SqlLedger:
                         retryable=True,
                     )
                 self.tables.write_head(link, key, head, exists=stored is not None)
+                failpoint("commit.ledger_written")
                 link.commit()
+            failpoint("commit.committed")
 
 
 def _position_values(position: Position) -> dict[str, Value]:

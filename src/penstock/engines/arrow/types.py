@@ -122,7 +122,14 @@ def _cast(column: pa.Array, target: pa.DataType) -> pa.Array:
         column = pc.cast(column, pa.decimal256(76, target.scale))
     if types.is_float16(column.type):
         column = pc.cast(column, pa.float32())
+    if types.is_nested(column.type) and types.is_string(target):
+        return pa.array([None if cell is None else _json_text(cell) for cell in column.to_pylist()], pa.string())
     return pc.cast(column, target, safe=True)
+
+
+def _json_text(cell: object) -> str:
+    """A list or struct as JSON, for destinations without such columns."""
+    return json.dumps(_finite(cell), default=_json_value, allow_nan=False, ensure_ascii=False)
 
 
 def _find_fitting(column: pa.Array, target: pa.DataType) -> pa.BooleanArray:

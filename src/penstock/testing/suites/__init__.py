@@ -9,7 +9,13 @@ from penstock.testing.suites.destination import (
 )
 from penstock.testing.suites.ledger import LedgerSuite
 from penstock.testing.suites.pieces import PieceDestinationSuite
-from penstock.testing.suites.source import IncrementalSourceSuite, SnapshotSourceSuite, SourceSeat, SourceSuite
+from penstock.testing.suites.source import (
+    IncrementalSourceSuite,
+    LiveSourceSuite,
+    SnapshotSourceSuite,
+    SourceSeat,
+    SourceSuite,
+)
 
 __all__ = [
     "DestinationSeat",
@@ -18,6 +24,7 @@ __all__ = [
     "IncrementalSourceSuite",
     "KeyedDestinationSuite",
     "LedgerSuite",
+    "LiveSourceSuite",
     "PieceDestinationSuite",
     "SnapshotSourceSuite",
     "SourceSeat",

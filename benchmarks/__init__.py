@@ -1,0 +1,1 @@
+"""Ratios to limits measured in the same run; see __main__."""

@@ -1,0 +1,137 @@
+"""`make bench`: interleaved, the minimum of five, ratios to limits measured in the same run, process start included.
+
+One benchmark at a time on a machine. `--rows`, `--runs` and case names narrow it down; the full table is written to
+docs/reference/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.cases import Case, UpsertCase, arrow_cases, csv_case, parquet_case, relay_case
+from benchmarks.measure import Reading, interleave
+from benchmarks.projects import OUT
+from benchmarks.servers import database_url, fetch_value, make_database, make_orders
+from benchmarks.small import small_figures
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "benchmarks.md"
+Row = tuple[str, ...]
+
+
+def main(arguments: Sequence[str]) -> int:
+    wishes = _parse(arguments)
+    with _alone():
+        OUT.mkdir(exist_ok=True)
+        make_database("bench_source")
+        make_database("bench_target")
+        rows: list[Row] = []
+        if not wishes.only or any(name != "small" for name in wishes.only):
+            rows = _big(wishes)
+        small = small_figures(wishes.runs) if not wishes.only or "small" in wishes.only else []
+    text = _page(wishes.rows, wishes.runs, rows, small)
+    print(text)
+    if not wishes.only and wishes.rows >= 5_000_000:
+        PAGE.write_text(text)
+    return 0 if all(row[-1] != "no" for row in [*rows, *small]) else 1
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("only", nargs="*", help="relay, arrow, parquet, csv, upsert, small")
+    return parser.parse_args(arguments)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the machine-wide lock: two benchmarks at once would measure each other."""
+    with (Path(tempfile.gettempdir()) / "penstock-bench.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _big(wishes: argparse.Namespace) -> list[Row]:
+    make_orders("bench_source", wishes.rows)
+    found: list[Row] = []
+    for name, case in _cases(wishes):
+        print(f"measuring {name}: {case.name}", file=sys.stderr, flush=True)
+        readings = interleave(wishes.runs, {"limit": case.limit, "subject": case.subject}, case.between)
+        found.append(_row(case, readings["limit"], readings["subject"]))
+        print(" | ".join(found[-1]), file=sys.stderr, flush=True)
+    return found
+
+
+def _cases(wishes: argparse.Namespace) -> Iterator[tuple[str, Case]]:
+    def wanted(name: str) -> bool:
+        return not wishes.only or name in wishes.only
+
+    if wanted("relay"):
+        yield "relay", relay_case()
+    if wanted("arrow"):
+        yield from (("arrow", case) for case in arrow_cases())
+    if wanted("parquet"):
+        yield "parquet", parquet_case()
+    if wanted("csv"):
+        _write_csv()
+        yield "csv", csv_case()
+    if wanted("upsert"):
+        upsert = UpsertCase(wishes.rows)
+        upsert.prepare()
+        yield "upsert", upsert.case()
+
+
+def _write_csv() -> None:
+    import subprocess
+
+    with (OUT / "orders.csv").open("wb") as file:
+        command = ["psql", "-q", database_url("bench_source"), "-c", "COPY orders TO STDOUT (FORMAT csv, HEADER)"]
+        subprocess.run(command, stdout=file, check=True)
+
+
+def _row(case: Case, limit: Reading, subject: Reading) -> Row:
+    ratio = subject.wall_seconds / limit.wall_seconds
+    fits = case.most_bytes is None or subject.peak_bytes <= case.most_bytes
+    return (
+        case.name,
+        case.limit_name,
+        f"{limit.wall_seconds:.2f}",
+        f"{subject.wall_seconds:.2f}",
+        f"{ratio:.2f}",
+        f"{case.most:.2f}",
+        f"{subject.cpu_seconds:.1f}",
+        f"{subject.peak_bytes >> 20}",
+        "yes" if ratio <= case.most and fits else "no",
+    )
+
+
+def _page(rows: int, runs: int, big: list[Row], small: list[Row]) -> str:
+    version = fetch_value(database_url("bench_source"), "SHOW server_version")
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `make bench`: {rows:,} rows x 12 columns, best of {runs}, interleaved with the limit in the "
+        f"same run; process start, ledger and count check included. PostgreSQL {version}, "
+        f"Python {platform.python_version()}, {platform.machine()}, both ends on one machine.",
+        "",
+        "| what | limit | limit s | penstock s | ratio | at most | CPU s | MB | holds |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *("| " + " | ".join(row) + " |" for row in big),
+        "",
+        "| what | measured | at most | holds |",
+        "| --- | --- | --- | --- |",
+        *("| " + " | ".join(row) + " |" for row in small),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

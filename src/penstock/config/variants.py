@@ -1,0 +1,181 @@
+"""Shapes connections and has each variant's own model check the keys it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from penstock import plugins
+from penstock.config.connections import ConnectionConfig
+from penstock.config.document import Node
+from penstock.config.expectations import ANYTHING, Expected, fields_of
+from penstock.config.problems import Path, suggest
+from penstock.config.secrets import HIDDEN
+from penstock.config.shape import Nothing, Shaper
+from penstock.config.validation import validate
+from penstock.config.waiting import EXTRA_SECRETS, EXTRAS, KEYS, VARIANTS
+from penstock.errors import PluginNotFoundError
+from penstock.values import Secret
+
+DOCUMENTED = fields_of(ConnectionConfig)
+ANY_EXTRA = Expected(value=ANYTHING)
+
+
+@dataclass(slots=True)
+class Variant:
+    """What the plugin of a variant says about its keys; a plugin that is not there says nothing."""
+
+    name: str
+    model: type[BaseModel] | None = None
+    fields: Mapping[str, Expected] = field(default_factory=dict)
+
+    @property
+    def extra(self) -> Mapping[str, Expected] | None:
+        """The keys under `extra`; None where the variant has none."""
+        return self.fields["extra"].fields if "extra" in self.fields else None
+
+
+def shape_connection(node: Node, path: Path, shaper: Shaper, *, used: bool) -> dict[str, Any]:
+    """The connection's values; `used` says that a pipeline names it, so that its plugin and variables must be there."""
+    variant = _find_variant(node, path, shaper, used=used)
+    own = {name: e for name, e in variant.fields.items() if name not in DOCUMENTED}
+    fields = {**DOCUMENTED, **own, "extra": ANY_EXTRA}
+    data = shaper.mapping(_without_foreign(node, variant, path, shaper), fields, path)
+    extra = _pair(node, "extra")
+    if "extra" in data and extra is not None:
+        data["extra"] = _shape_extra(extra, variant, (*path, "extra"), shaper)
+    return data
+
+
+def build_connection(name: str, data: dict[str, Any], path: Path, shaper: Shaper) -> ConnectionConfig | None:
+    """The checked connection, None with its mistakes reported."""
+    unset = tuple(shaper.unset or ())
+    variant = Variant(str(data.get("variant")))
+    if unset:
+        data = {"variant": HIDDEN, **{k: v for k, v in data.items() if k != "extra"}}
+    elif "variant" in data:
+        variant = _installed(variant.name) or variant
+    own = {key: data[key] for key in data if key not in DOCUMENTED}
+    if variant.model is not None:
+        validate(variant.model, _visible(data, variant.fields), path, shaper)
+    checked = validate(ConnectionConfig, {k: v for k, v in data.items() if k in DOCUMENTED}, path, shaper)
+    if checked is None:
+        return None
+    paths = {key for fields in (variant.fields, variant.extra or {}) for key, e in fields.items() if e.path}
+    place = shaper.findings.place_of(path)
+    return checked.placed(name, shaper.base_dir, place, options=own, paths=paths, unset=unset)
+
+
+def _find_variant(node: Node, path: Path, shaper: Shaper, *, used: bool) -> Variant:
+    written = _pair(node, "variant")
+    name = written.text if written is not None and written.kind == "scalar" else ""
+    name = shaper.environment.substitute_known(name)
+    if not name:
+        return Variant(name)
+    try:
+        return _load(name)
+    except PluginNotFoundError as error:
+        if used:
+            shaper.findings.marks[(*path, "variant")] = written.mark if written else node.mark
+            _report_missing(name, error, (*path, "variant"), shaper)
+        return Variant(name)
+
+
+def _load(name: str) -> Variant:
+    model = plugins.connector(name).options()
+    return Variant(name, model, fields_of(model))
+
+
+def _installed(name: str) -> Variant | None:
+    return _load(name) if name in plugins.connector_names() else None
+
+
+def _report_missing(name: str, error: PluginNotFoundError, path: Path, shaper: Shaper) -> None:
+    installed = plugins.connector_names()
+    if name in installed:
+        shaper.failed.add(path)
+        shaper.findings.error(error.what, path, fix=error.fix, plugin=True)
+        return
+    feature = VARIANTS.get(name)
+    if feature is not None:
+        fix = f"installed variants: {', '.join(installed) or 'none'}"
+        what = f"the variant {name!r} is not available in this release: it comes with {feature}"
+        shaper.fail(what, path, fix=fix)
+        return
+    shaper.failed.add(path)
+    fix = suggest(name, installed, title="installed variants:") or "no connector is installed: pip install penstock"
+    shaper.findings.error(f"no connector for the variant {name!r} is installed", path, fix=fix, plugin=True)
+
+
+def _pair(node: Node, key: str) -> Node | None:
+    return next((value for name, value in node.pairs if name.text == key), None)
+
+
+def _without_foreign(node: Node, variant: Variant, path: Path, shaper: Shaper) -> Node:
+    """The node without keys that are documented for other variants: those are warned about and not read."""
+    if variant.model is None or node.kind != "mapping":
+        return node
+    kept = []
+    for key, value in node.pairs:
+        if key.text not in DOCUMENTED or key.text in variant.fields:
+            kept.append((key, value))
+            continue
+        if key.text == "extra":
+            _warn_foreign_extra(value, variant, (*path, "extra"), shaper)
+            continue
+        feature = KEYS.get(f"connections{{}}.{key.text}")
+        since = f"; it belongs to a connector that comes with {feature}" if feature else ""
+        what = f"{key.text} has no effect on a {variant.name} connection{since}"
+        shaper.findings.warn(what, (*path, key.text), fix="remove it", mark=key.mark)
+    return Node("mapping", node.mark, pairs=kept)
+
+
+def _warn_foreign_extra(node: Node, variant: Variant, path: Path, shaper: Shaper) -> None:
+    """`extra` of a variant that has none: each key is another variant's, or unknown."""
+    for key, _ in node.pairs:
+        _foreign_extra(key, variant, path, shaper)
+
+
+def _foreign_extra(key: Node, variant: Variant, path: Path, shaper: Shaper) -> None:
+    here = (*path, key.text)
+    if key.text.startswith("x-"):
+        return
+    if key.text in EXTRAS:
+        what = f"extra.{key.text} has no effect on a {variant.name} connection; it belongs to {EXTRAS[key.text]}"
+        shaper.findings.warn(what, here, fix="remove it", mark=key.mark)
+        return
+    shaper.unknown_key(key.text, variant.extra or {}, here, key.mark)
+
+
+def _shape_extra(node: Node, variant: Variant, path: Path, shaper: Shaper) -> dict[str, Any]:
+    known = variant.extra
+    if known is None:  # a plugin that is not there, or whose `extra` takes anything
+        secrets = dict.fromkeys(EXTRA_SECRETS, Expected(secret=True))
+        anything = {key.text: secrets.get(key.text, ANYTHING) for key, _ in node.pairs}
+        return shaper.mapping(node, anything, path)
+    kept = []
+    for key, value in node.pairs:
+        if key.text in known or key.text.startswith("x-"):
+            kept.append((key, value))
+        else:
+            _foreign_extra(key, variant, path, shaper)
+    if node.kind != "mapping":
+        return shaper.mapping(node, known, path)
+    return shaper.mapping(Node("mapping", node.mark, pairs=kept), known, path)
+
+
+def _visible(data: Mapping[str, Any], fields: Mapping[str, Expected]) -> dict[str, Any]:
+    """What a plugin's model is shown: no secret, unless it asks for one by type."""
+    shown: dict[str, Any] = {}
+    for key, value in data.items():
+        expected = fields.get(key, ANYTHING)
+        if isinstance(value, Secret):
+            shown[key] = value if expected.secret_value else HIDDEN
+        elif isinstance(value, Mapping) and expected.fields is not None:
+            shown[key] = _visible(value, expected.fields)
+        elif not isinstance(value, Nothing):
+            shown[key] = value
+    return shown

@@ -1,0 +1,64 @@
+"""Whether a table may be loaded, and as which load: decided from the ledger head alone, before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from penstock.errors import RefusedError
+from penstock.values import START, LedgerHead, Position, TableName
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who wants to load what into which table. `has_rows` is None where the table does not exist."""
+
+    target: TableName
+    stream: str
+    owner: str
+    has_rows: bool | None
+    shared: bool = False
+    on_existing: Literal["refuse", "append"] = "refuse"
+    refresh: bool = False
+    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The load that may happen next, and where it resumes."""
+
+    generation: int
+    sequence: int
+    after: Position
+
+
+def admit(claim: Claim, head: LedgerHead | None) -> Admission:
+    """Raises RefusedError, with the ways out, for a target of somebody else's or with rows that no ledger knows."""
+    if head is None:
+        _refuse_unknown_rows(claim)
+        return Admission(1, 1, START)
+    if head.owner != claim.owner and not claim.shared:
+        raise RefusedError(
+            f"table {claim.target} is loaded by {head.owner!r}, this is {claim.owner!r}",
+            where=str(claim.target),
+            fix="use another target_name, or set shared: true on the table in both projects",
+        )
+    if claim.refresh:
+        return Admission(head.generation + 1, head.sequence + 1, START)
+    if head.stream != claim.stream and not claim.shared and not claim.replaces:
+        raise RefusedError(
+            f"table {claim.target} was filled from {head.stream}, this run reads {claim.stream}",
+            where=str(claim.target),
+            fix="use another target_name, or load it anew with --full-refresh",
+        )
+    return Admission(head.generation, head.sequence + 1, head.position)
+
+
+def _refuse_unknown_rows(claim: Claim) -> None:
+    if not claim.has_rows or claim.refresh or claim.on_existing == "append":
+        return
+    raise RefusedError(
+        f"table {claim.target} has rows, and no ledger says where they come from",
+        where=str(claim.target),
+        fix="--full-refresh replaces them, on_existing: append adds to them, another target_name leaves them alone",
+    )

@@ -1,0 +1,79 @@
+"""The ends of a run: each connection opened once, with as many tables at a time as it allows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from penstock.errors import ConfigError
+from penstock.plugins import open_destination, open_source
+from penstock.protocols import Destination, Source
+from penstock.values import Connection, ReadRequest, StreamName, TableName
+
+
+@dataclass(slots=True)
+class Ends:
+    """Sources and destinations by connection name; safe to use from many threads."""
+
+    connections: Mapping[str, Connection]
+    _sources: dict[str, Source] = field(default_factory=dict)
+    _destinations: dict[str, Destination] = field(default_factory=dict)
+    _places: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
+    _guard: threading.RLock = field(default_factory=threading.RLock)
+
+    def connection(self, name: str) -> Connection:
+        if name not in self.connections:
+            raise ConfigError(f"no connection {name!r}", fix=f"connections: {', '.join(sorted(self.connections))}")
+        return self.connections[name]
+
+    def source(self, name: str) -> Source:
+        with self._guard:
+            if name not in self._sources:
+                self._sources[name] = open_source(self.connection(name))
+            return self._sources[name]
+
+    def lend(self, name: str, source: Source) -> None:
+        """Let `source` stand for the read side of the connection: a frame in place of a table."""
+        with self._guard:
+            self._sources[name] = source
+
+    def destination(self, name: str) -> Destination:
+        with self._guard:
+            if name not in self._destinations:
+                self._destinations[name] = open_destination(self.connection(name))
+            return self._destinations[name]
+
+    def has_rows(self, destination: str, table: TableName) -> bool:
+        """Whether the table holds a row, seen through the connection's own read side."""
+        source = self.source(destination)
+        with source.open([ReadRequest(StreamName(str(table)), limit=1)]) as session:
+            reader = source.reader()
+            return any(batch.rows.num_rows for split in session.splits for batch in reader.read(split))
+
+    @contextmanager
+    def places(self, source: str, destination: str) -> Iterator[None]:
+        """Hold a place at both ends while one table is loaded; taken in one order, so no ring of waiters."""
+        wanted = {
+            f"source {source}": self._reads(source),
+            f"destination {destination}": self._loads(destination),
+        }
+        with ExitStack() as stack:
+            for name in sorted(wanted):
+                stack.enter_context(self._semaphore(name, wanted[name]))
+            yield
+
+    def _reads(self, name: str) -> int:
+        """A table holds a connection for its snapshot and one or more that read."""
+        return max(1, self.connection(name).max_connections // 2) if name in self.connections else 1
+
+    def _loads(self, name: str) -> int:
+        limits = self.destination(name).limits
+        return max(1, min(limits.loads, self.connection(name).max_connections // 2))
+
+    def _semaphore(self, name: str, places: int) -> threading.BoundedSemaphore:
+        with self._guard:
+            if name not in self._places:
+                self._places[name] = threading.BoundedSemaphore(places)
+            return self._places[name]

@@ -1,0 +1,109 @@
+"""Plans as people read them: one value per table, with every assumption stated."""
+
+from __future__ import annotations
+
+from penstock.errors import PenstockError
+from penstock.load.plan import delivery_grade, describe_step
+from penstock.pipeline.results import TablePlan
+from penstock.steps.replicate import Parties, Prepared, prepare
+from penstock.steps.survey import Surveyed
+from penstock.values import Bounds
+
+
+def plan_table(table: Surveyed, parties: Parties | None) -> TablePlan:
+    """The plan of one table; what would fail is its `error`."""
+    if parties is None or table.error is not None or table.request is None:
+        return _failed(table, table.error)
+    try:
+        with parties.source.open([table.request]) as session:
+            prepared = prepare(table, parties, session)
+    except PenstockError as error:
+        return _failed(table, error)
+    return _planned(table, prepared, parties)
+
+
+def _failed(table: Surveyed, error: PenstockError | None) -> TablePlan:
+    step = table.step
+    return TablePlan(
+        pipeline=step.pipeline,
+        stream=str(step.reading.stream),
+        target=str(step.writing.target),
+        source=step.source,
+        destination=step.destination,
+        method=step.reading.method,
+        strategy=step.writing.strategy,
+        route="",
+        grade="refused",
+        relay=False,
+        steps=(),
+        splits=0,
+        bounds="",
+        rows_estimate=None,
+        idle=False,
+        columns=(),
+        error=str(error) if error else None,
+    )
+
+
+def _planned(table: Surveyed, prepared: Prepared, parties: Parties) -> TablePlan:
+    step, bounds = table.step, prepared.bounds
+    stream = table.stream
+    return TablePlan(
+        pipeline=step.pipeline,
+        stream=str(step.reading.stream),
+        target=str(step.writing.target),
+        source=step.source,
+        destination=step.destination,
+        method=step.reading.method,
+        strategy=step.writing.strategy,
+        route=prepared.recipe.route,
+        grade=delivery_grade(parties.destination.operations, step.writing.strategy),
+        relay=prepared.relay,
+        steps=tuple(describe_step(s) for s in prepared.recipe.steps),
+        splits=len(prepared.splits),
+        bounds=_say_bounds(table, bounds),
+        rows_estimate=bounds.rows if bounds.rows is not None else (stream.rows_estimate if stream else None),
+        idle=bool(bounds.idle or (table.bounds and table.bounds.idle)),
+        columns=_columns(prepared),
+        notes=_notes(table, prepared),
+    )
+
+
+def _say_bounds(table: Surveyed, bounds: Bounds) -> str:
+    cursor = table.step.reading.cursor
+    if cursor is None:
+        return "everything"
+    window = table.step.reading.window
+    if window is not None:
+        return f"{window.lower or '...'} <= {cursor.label} < {window.upper or '...'}"
+    low = f"{bounds.lower} <= " if bounds.lower else ""
+    high = f" <= {bounds.upper}" if bounds.upper else ""
+    return f"{low}{cursor.label}{high}"
+
+
+def _columns(prepared: Prepared) -> tuple[tuple[str, str, str], ...]:
+    back = {target: source for source, target in prepared.shaping.renames.items()}
+    found = {f.name: f.native or f.type for f in prepared.source_schema.fields}
+    added = [(f.name, "(added)", f.type) for f in prepared.plan.schema.fields if back.get(f.name, f.name) not in found]
+    kept = [
+        (name, found[name], f.type) for f in prepared.plan.schema.fields if (name := back.get(f.name, f.name)) in found
+    ]
+    if prepared.shaping.fills_ingested_at and prepared.plan.ingested_at_column:
+        added.append((prepared.plan.ingested_at_column, "(added)", "timestamptz"))
+    return (*kept, *added)
+
+
+def _notes(table: Surveyed, prepared: Prepared) -> tuple[str, ...]:
+    step, evolution = table.step, prepared.shaping.evolution
+    notes = [*prepared.recipe.notes, *prepared.bounds.notes]
+    if evolution.ignored:
+        notes.append(f"new columns left out by schema_evolution: {', '.join(evolution.ignored)}")
+    if evolution.missing:
+        notes.append(f"columns the stream no longer has stay NULL: {', '.join(evolution.missing)}")
+    if step.transform is not None and step.transform.scope == "table":
+        notes.append("the transform sees the whole table: pandas and pyarrow frames hold it in memory")
+    if prepared.boundary is not None and step.reading.method == "incremental":
+        notes.append("rows stamped below the last cursor and committed later are missed: set lookback to cover them")
+    if step.full_refresh:
+        notes.append("full refresh: the table is replaced and its ledger starts a new generation")
+    return tuple(notes)

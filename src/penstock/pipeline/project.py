@@ -1,0 +1,354 @@
+"""The project as one object: what the CLI, the Python API and later the UI call."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from penstock.config import ProjectConfig, load_project
+from penstock.engines.arrow.engine import ArrowEngine
+from penstock.errors import ConfigError, Interrupted, PenstockError
+from penstock.failpoints import failpoint
+from penstock.pipeline.compile import compile_steps
+from penstock.pipeline.connections import Ends
+from penstock.pipeline.describe import plan_table
+from penstock.pipeline.frames import Extracted, Frame, FrameSource, named_load_id
+from penstock.pipeline.results import (
+    CheckResult,
+    Preview,
+    ProjectPlan,
+    RunOptions,
+    RunResult,
+    Selection,
+    TableStatus,
+    TableVerdict,
+)
+from penstock.pipeline.run import RetryPolicy, Runner, TableOutcome, exit_code_of
+from penstock.plugins import open_backend
+from penstock.protocols import Backend
+from penstock.steps.replicate import Parties
+from penstock.steps.replicate_step import Reading, ReplicateStep
+from penstock.steps.survey import Surveyed, survey
+from penstock.steps.verify import Findings, verify_table
+from penstock.telemetry.events import Bus, RunFinished, RunStarted
+from penstock.values import ReadRequest, RunId, RunRecord, RunState, Strategy, StreamName, TableRecord, utc_now
+
+Answer = TypeVar("Answer")
+FRAME = "the frame given to load()"
+
+
+class Project:
+    """A project file, loaded and checked. Nothing is connected before a method needs it."""
+
+    def __init__(self, config: ProjectConfig) -> None:
+        self.config = config
+        self._ends = Ends({name: c.to_connection() for name, c in config.used_connections.items()})
+        self._engine: ArrowEngine | None = None
+        self._backend: Backend | None = None
+        self._guard = threading.RLock()
+
+    @classmethod
+    def open(cls, config: Path | str | None = None, *, environment: str | None = None, legacy: bool = False) -> Project:
+        """Raises ConfigError with every mistake of the file at once."""
+        path = Path(config) if config is not None else None
+        return cls(load_project(path, environment=environment, legacy=legacy))
+
+    def run(
+        self,
+        selection: Selection | None = None,
+        options: RunOptions | None = None,
+        *,
+        bus: Bus | None = None,
+        stop: threading.Event | None = None,
+    ) -> RunResult:
+        """Run the selected tables. A table's failure is in the result; only what stops them all is raised."""
+        selection, options = selection or Selection(), options or RunOptions()
+        steps = self.steps(selection, options)
+        failpoint("run.config_checked")
+        command = _command(selection, options)
+        return self._run_steps(steps, command, options, bus or Bus(), stop or threading.Event(), self._ends)
+
+    def _run_steps(
+        self,
+        steps: Sequence[ReplicateStep],
+        command: str,
+        options: RunOptions,
+        bus: Bus,
+        stop: threading.Event,
+        ends: Ends,
+    ) -> RunResult:
+        run = self._start(command, bus, len(steps))
+        settings = self.config.settings
+        runner = Runner(
+            run_id=run.run_id,
+            ends=ends,
+            engine=self.engine(),
+            backend=self.backend(),
+            bus=bus,
+            threads=options.threads or settings.threads,
+            holder=f"run {run.run_id} of {self.name} on {socket.gethostname()}, process {os.getpid()}",
+            retry=RetryPolicy(settings.retries),
+            stop=stop,
+        )
+        try:
+            outcomes = runner.run(steps)
+        except BaseException as error:
+            self._finish(replace(run, state="failed", error=type(error).__name__), bus, 0)
+            raise
+        return self._conclude(run, outcomes, bus, stopped=stop.is_set())
+
+    def _start(self, command: str, bus: Bus, tables: int) -> RunRecord:
+        run_id = RunId(uuid.uuid4().hex[:16])
+        run = RunRecord(run_id, self.name, self.config.environment, command, "running", utc_now())
+        self.backend().start_run(run)
+        bus.emit(RunStarted(run_id, self.name, self.config.environment, tables))
+        return run
+
+    def _conclude(self, run: RunRecord, outcomes: Sequence[TableOutcome], bus: Bus, *, stopped: bool) -> RunResult:
+        errors = {o.record.target: o.error for o in outcomes if o.error is not None}
+        code = exit_code_of(errors, frozenset())
+        if stopped and code == 0:
+            code = Interrupted(2).exit_code
+        state: RunState = "stopped" if stopped else "failed" if errors else "succeeded"
+        first = next(iter(errors.values()), None)
+        rows = sum(o.record.rows_written for o in outcomes)
+        done = self._finish(replace(run, state=state, error=first.what if first else None), bus, rows)
+        records = tuple(o.record for o in outcomes)
+        return RunResult(run.run_id, state, run.started_at, done.finished_at or utc_now(), records, code, errors)
+
+    def _finish(self, run: RunRecord, bus: Bus, rows: int) -> RunRecord:
+        done = replace(run, finished_at=utc_now())
+        self.backend().finish_run(done)
+        seconds = ((done.finished_at or run.started_at) - run.started_at).total_seconds()
+        bus.emit(RunFinished(run.run_id, run.state, seconds, rows))
+        return done
+
+    def plan(self, selection: Selection | None = None, options: RunOptions | None = None) -> ProjectPlan:
+        """What a run would do now. Reads heads, columns and bounds; writes nothing."""
+        steps = self.steps(selection or Selection(), options or RunOptions())
+        plans = self._each(steps, plan_table, lambda table: plan_table(table, None))
+        waiting = tuple(f"{path} at {where} waits for feature {feat}" for path, where, feat in self.config.waiting)
+        return ProjectPlan(self.name, self.config.environment, tuple(plans), (*self.config.warnings, *waiting))
+
+    def verify(self, selection: Selection | None = None) -> tuple[TableVerdict, ...]:
+        """Compare the selected tables with their ledgers and, where a key allows it, with their sources."""
+        steps = self.steps(selection or Selection(), RunOptions())
+
+        def check(table: Surveyed, parties: Parties) -> TableVerdict:
+            return _verdict(table.step, verify_table(table, parties, self._ends.source(table.step.destination)))
+
+        def refuse(table: Surveyed) -> TableVerdict:
+            raise table.error or PenstockError(f"{table.step.writing.target} could not be surveyed")
+
+        return tuple(self._each(steps, check, refuse))
+
+    def check(self) -> tuple[CheckResult, ...]:
+        """Try every connection that a pipeline names, each in the roles it has there."""
+        sources = {p.source for p in self.config.pipelines}
+        destinations = {p.destination for p in self.config.pipelines}
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            names = sorted(sources | destinations)
+            return tuple(pool.map(lambda n: self._check_one(n, n in sources, n in destinations), names))
+
+    def _check_one(self, name: str, reads: bool, writes: bool) -> CheckResult:  # noqa: FBT001 - private, two callers
+        variant = self._ends.connection(name).variant
+        try:
+            if reads:
+                self._ends.source(name).check()
+            if writes:
+                self._ends.destination(name).check()
+        except PenstockError as error:
+            return CheckResult(name, variant, ok=False, message=str(error))
+        roles = " and ".join(r for r, used in (("read", reads), ("write", writes)) if used)
+        return CheckResult(name, variant, ok=True, message=f"can {roles}")
+
+    def preview(self, table: str, limit: int = 10) -> Preview:
+        """The first rows of a table as its source holds them, before any transform."""
+        step = self.steps(Selection(table=table), RunOptions())[0]
+        source = self._ends.source(step.source)
+        reading = step.reading
+        request = ReadRequest(StreamName(reading.stream), query=reading.query, types=reading.types, limit=limit)
+        with source.open([request]) as session:
+            schema = session.splits[0].schema
+            reader = source.reader()
+            batches = (batch.rows for split in session.splits for batch in reader.read(split))
+            rows = [tuple(row.values()) for rows in batches for row in rows.to_pylist()]
+        columns = tuple((f.name, f.type) for f in schema.fields)
+        return Preview(str(reading.stream), columns, tuple(rows[:limit]))
+
+    def status(self, selection: Selection | None = None) -> tuple[TableStatus, ...]:
+        """Where each table stands by its destination's ledger; the run history adds what it remembers."""
+        steps = self.steps(selection or Selection(), RunOptions())
+        return tuple(self._each(steps, lambda table, _: self._status(table), self._status))
+
+    def _status(self, table: Surveyed) -> TableStatus:
+        head, writing = table.head, table.step.writing
+        lag = next((n for n in (table.bounds.notes if table.bounds else ()) if "horizon" in n), None)
+        return TableStatus(
+            pipeline=table.step.pipeline,
+            target=str(writing.target),
+            state="never loaded" if head is None or head.load_id is None else head.state,
+            cursor=str(head.position.cursor) if head and head.position.cursor else None,
+            generation=head.generation if head else None,
+            sequence=head.sequence if head else None,
+            changed_at=head.changed_at if head else None,
+            horizon_lag=lag,
+            last_run=self._last_run(table.step),
+        )
+
+    def _last_run(self, step: ReplicateStep) -> TableRecord | None:
+        for run in self.backend().runs(20):
+            found = self.backend().run(run.run_id)
+            for record in found[1] if found else ():
+                if (record.pipeline, record.target) == (step.pipeline, str(step.writing.target)):
+                    return record
+        return None
+
+    def extract(self, table: str, selection: Selection | None = None) -> Extracted:
+        """The rows the next run of a table would read; no transform, and no cursor moves."""
+        step = self._one_step(table, selection)
+        found = self._survey([step], step.source, step.destination)[0]
+        if found.error is not None or found.request is None:
+            raise found.error or PenstockError(f"{table} could not be surveyed")
+        source, request = self._ends.source(step.source), replace(found.request, chain_rows=None)
+        return Extracted(lambda: source.open([request]), source.reader())
+
+    def load(
+        self,
+        table: str,
+        frame: Frame,
+        *,
+        write_mode: Strategy | None = None,
+        load_id: str | None = None,
+        selection: Selection | None = None,
+    ) -> RunResult:
+        """Load a frame into a table of the project, by the table's strategy unless `write_mode` is given.
+
+        With `load_id` the same id is taken in once, however often it is repeated. No transform runs, no cursor moves.
+        """
+        step = self._one_step(table, selection)
+        writing = replace(step.writing, strategy=write_mode or step.writing.strategy)
+        if writing.strategy == "delete_insert" and not writing.key:
+            raise ConfigError("delete_insert of a frame needs a write_key", where=step.where, fix="set write_key")
+        named = named_load_id(str(writing.target), load_id) if load_id is not None else None
+        step = replace(
+            step,
+            reading=Reading(step.reading.stream, batch_rows=step.reading.batch_rows),
+            writing=writing,
+            transform=None,
+            load_id=named,
+        )
+        ends = Ends(self._ends.connections)
+        frame_source = FrameSource(frame, step.reading.stream)
+        ends.lend(FRAME, frame_source)
+        step = replace(step, source=FRAME)
+        taken = named is not None and ends.destination(step.destination).ledger().find(named) is not None
+        steps = [] if taken else [step]
+        return self._run_steps(steps, f"load {table}", RunOptions(), Bus(), threading.Event(), ends)
+
+    def _one_step(self, table: str, selection: Selection | None) -> ReplicateStep:
+        chosen = replace(selection or Selection(), table=table)
+        steps = self.steps(chosen, RunOptions())
+        if len(steps) > 1:
+            found = ", ".join(f"{s.pipeline}: {s.writing.target}" for s in steps)
+            raise ConfigError(
+                f"{table!r} names {len(steps)} tables: {found}", fix="name the pipeline, or the target name"
+            )
+        return steps[0]
+
+    def steps(self, selection: Selection, options: RunOptions) -> list[ReplicateStep]:
+        """The compiled steps. Raises ConfigError when nothing is selected or an engine is not available."""
+        engine = options.engine or self.config.settings.engine
+        if engine != "arrow":
+            raise ConfigError(f"engine {engine!r} is not available in this release", fix="use engine: arrow")
+        return compile_steps(self.config, selection, options, self.engine)
+
+    def engine(self) -> ArrowEngine:
+        with self._guard:
+            if self._engine is None:
+                settings = self.config.settings
+                staging = Path(settings.staging) if settings.staging else Path(tempfile.gettempdir())
+                self._engine = ArrowEngine(settings.memory, settings.threads, staging)
+            return self._engine
+
+    def backend(self) -> Backend:
+        with self._guard:
+            if self._backend is None:
+                options = self.config.settings.backend.to_options(self.config.base_dir)
+                self._backend = open_backend(self.config.settings.backend.variant, options)
+            return self._backend
+
+    @property
+    def name(self) -> str:
+        return self.config.project or self.config.path.stem
+
+    def _each(
+        self,
+        steps: Sequence[ReplicateStep],
+        act: Callable[[Surveyed, Parties], Answer],
+        give_up: Callable[[Surveyed], Answer],
+    ) -> list[Answer]:
+        """Survey the steps group by group and act on each table, in the order of the steps."""
+        results: dict[int, Answer] = {}
+        for indices, tables in self._surveyed(steps):
+            for index, table in zip(indices, tables, strict=True):
+                results[index] = give_up(table) if table.error else act(table, self._parties(table.step))
+        return [results[i] for i in range(len(steps))]
+
+    def _surveyed(self, steps: Sequence[ReplicateStep]) -> Iterator[tuple[list[int], list[Surveyed]]]:
+        groups: dict[tuple[str, str], list[int]] = {}
+        for index, step in enumerate(steps):
+            groups.setdefault((step.source, step.destination), []).append(index)
+        for (source, destination), indices in groups.items():
+            chosen = [steps[i] for i in indices]
+            yield indices, self._survey(chosen, source, destination)
+
+    def _survey(self, steps: list[ReplicateStep], source: str, destination: str) -> list[Surveyed]:
+        ends = self._ends
+        return survey(
+            steps, ends.source(source), ends.destination(destination), lambda table: ends.has_rows(destination, table)
+        )
+
+    def _parties(self, step: ReplicateStep) -> Parties:
+        return Parties(
+            source=self._ends.source(step.source),
+            destination=self._ends.destination(step.destination),
+            engine=self.engine(),
+            run_id=RunId("plan"),
+            holder="plan",
+            started_at=utc_now(),
+        )
+
+
+def _verdict(step: ReplicateStep, found: Findings) -> TableVerdict:
+    return TableVerdict(
+        pipeline=step.pipeline,
+        target=str(step.writing.target),
+        state=found.state,
+        rows_target=found.rows_target,
+        rows_ledger=found.rows_ledger,
+        rows_source=found.rows_source,
+        changed_since=found.changed_since,
+        missing=found.missing,
+        extra=found.extra,
+        different=found.different,
+        sample=found.sample,
+        notes=found.notes,
+    )
+
+
+def _command(selection: Selection, options: RunOptions) -> str:
+    """The run as a command line, for the history."""
+    words = ["run"]
+    for flag, value in (("--pipeline", selection.pipeline), ("--table", selection.table), ("--limit", options.limit)):
+        words += [flag, str(value)] if value is not None else []
+    words += ["--tags", ",".join(selection.tags)] if selection.tags else []
+    return " ".join([*words, *(["--full-refresh"] if options.full_refresh else [])])
