@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -293,6 +295,23 @@ def test_the_same_file_may_be_source_and_destination(make: Make, path: Path) -> 
         load_rows(destination, plan_of(destination, target, FIRST, schema=split.schema), rows)
     _, copied = read(source, "copy")
     assert [{k: v for k, v in row.items() if k != "_ingested_at"} for row in copied] == rows
+
+
+def test_what_a_killed_writer_left_half_done_is_not_read(make: Make, path: Path) -> None:
+    source = make(ITEMS)
+    script = f"""
+import os, signal, sqlite3
+c = sqlite3.connect({str(path)!r}, isolation_level=None)
+c.execute("PRAGMA cache_size = 10")
+c.execute("BEGIN")
+c.executemany("INSERT INTO items VALUES (?, 'half', NULL)", [(i,) for i in range(10, 50_000)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert Path(f"{path}-journal").exists()
+    destination = open_destination(Connection("shop", "sqlite", database=str(path)))
+    assert destination.has_rows(TableName(None, "items"))
+    assert ids(read(source, "items")[1]) == [1, 2, 3]
 
 
 def test_hostile_names_are_read(make: Make) -> None:

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ _settings: dict[str, str] = {}
 class _Handle:
     connection: Any
     read_only: bool
+    path: str
     users: int = 0
-    path: str = ""
+    # Held while a transaction commits, and while several begin that must see the same state.
+    still: threading.RLock = field(default_factory=threading.RLock)
 
 
 def configure(memory_bytes: int | None = None, temp_dir: str | None = None) -> None:
@@ -68,6 +71,11 @@ class Session:
             _locks[place] = holder or f"process {os.getpid()}"
         self._held.append(key)
         return None
+
+    @property
+    def still(self) -> AbstractContextManager[object]:
+        """While it is held, no session of this file commits: and only this process can."""
+        return self._handle.still if self._handle is not None else nullcontext()
 
     def unlock(self, key: str) -> None:
         with _guard:
@@ -120,7 +128,7 @@ def _acquire(path: str) -> _Handle:
             )
         if handle is None:
             connection = duckdb.connect(place, read_only=not writes, config=_config())
-            handle = _handles[place] = _Handle(connection, not writes, path=place)
+            handle = _handles[place] = _Handle(connection, not writes, place)
         handle.users += 1
         return handle
 

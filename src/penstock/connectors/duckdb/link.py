@@ -44,7 +44,8 @@ class DuckdbLink:
         import duckdb
 
         try:
-            self._session.cursor.execute("COMMIT")
+            with self._session.still:
+                self._session.cursor.execute("COMMIT")
         except (duckdb.TransactionException, duckdb.ConstraintException) as error:
             raise self._explain(error) from error  # refused: nothing of it is in
         except duckdb.Error as error:

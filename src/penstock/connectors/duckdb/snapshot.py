@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -35,7 +36,19 @@ class DuckdbSnapshot:
             raise ExtractionError("there is no such DuckDB file", where=path, fix="correct the connection's database")
         self._path = path
         self._session = open_session(path, makes_file=False)
+        self._begin()
+
+    def _begin(self) -> None:
         self._call(lambda: self._session.cursor.execute("BEGIN TRANSACTION"))
+        self.query("SELECT count(*) FROM duckdb_tables()")  # a transaction takes its snapshot when it first looks
+
+    def begin_again(self) -> None:
+        self._call(lambda: self._session.cursor.execute("ROLLBACK"))
+        self._begin()
+
+    @property
+    def still(self) -> AbstractContextManager[object]:
+        return self._session.still
 
     def query(self, sql: str, params: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """Through Arrow: the driver's own rows need pytz for a time with a zone."""

@@ -34,7 +34,7 @@ from penstock.values import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ABILITIES: frozenset[Ability] = frozenset({"static_schema"})
+ABILITIES: frozenset[Ability] = frozenset({"static_schema", "shared_snapshot"})
 _MOST_ROWS = 16_384  # what DuckDB puts together before we can see how wide rows are
 
 _open_snapshots: dict[str, DuckdbSnapshot] = {}
@@ -138,9 +138,9 @@ class DuckdbSession:
         self._bounds: dict[StreamName, Bounds] = {}
         splits: list[Split] = []
         try:
-            for request in requests:
-                token = uuid.uuid4().hex
-                self._snapshots[token] = DuckdbSnapshot(path)
+            tokens = [uuid.uuid4().hex for _ in requests]
+            self._begin(path, tokens)
+            for request, token in zip(requests, tokens, strict=True):
                 bounds, split = _read_of(self._snapshots[token], request, schema)
                 self._bounds[request.stream] = bounds
                 splits.append(replace(split, work={**split.work, "session": token}))
@@ -151,6 +151,16 @@ class DuckdbSession:
         with _guard:
             _open_snapshots.update(self._snapshots)
         failpoint("source.opened")
+
+    def _begin(self, path: str, tokens: Sequence[str]) -> None:
+        """All transactions see one state: a cursor reads one result at a time, so each stream has its own."""
+        if not tokens:
+            return
+        self._snapshots[tokens[0]] = first = DuckdbSnapshot(path)
+        with first.still:
+            first.begin_again()
+            for token in tokens[1:]:
+                self._snapshots[token] = DuckdbSnapshot(path)
 
     @property
     def bounds(self) -> Mapping[StreamName, Bounds]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from penstock.connectors.sql.link import Stamp, Value
 from penstock.connectors.sqlite.cells import to_cell, to_cells
 from penstock.connectors.sqlite.dialect import SQLITE
-from penstock.connectors.sqlite.locks import FileLock, lock_path
+from penstock.connectors.sqlite.locks import FileLock, lock_path, sweep_locks
 from penstock.errors import CommitUnknownError, FencedError, LoadError
 from penstock.values import TableName, TableSchema
 
@@ -35,6 +36,24 @@ def open_file(path: str, *, mode: str, wait_seconds: float = 60.0) -> sqlite3.Co
     )
 
 
+def open_for_reading(path: str) -> sqlite3.Connection:
+    """Read-only. What a killed writer left half done is rolled back first, which a read-only connection cannot do."""
+    connection = open_file(path, mode="ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+            raise
+        with closing(open_file(path, mode="rw")) as recovering:
+            recovering.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        return open_file(path, mode="ro")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 class SqliteLink:
     """Raises LoadError, FencedError when another connection keeps the file locked."""
 
@@ -43,13 +62,15 @@ class SqliteLink:
         self._locks: dict[str, FileLock] = {}
         if writes:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+        else:
+            sweep_locks(path)
         self._connection = self._call(lambda: self._connect(writes=writes))
 
     def _connect(self, *, writes: bool) -> sqlite3.Connection:
         if writes:
             connection = open_file(self._path, mode="rwc")
         elif Path(self._path).exists():
-            connection = open_file(self._path, mode="ro")
+            connection = open_for_reading(self._path)
         else:  # nothing is there, and looking must not make it
             connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         # Views and triggers may name the table that is being swapped: they are by name, and stay as they are.

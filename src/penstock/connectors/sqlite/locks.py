@@ -7,6 +7,7 @@ descriptor of it would drop SQLite's own locks in this process.
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import os
 import time
@@ -18,6 +19,17 @@ _PAUSE_SECONDS = 0.05
 
 def lock_path(database: str, key: str) -> Path:
     return Path(f"{database}.{hashlib.sha256(key.encode()).hexdigest()[:12]}.lock")
+
+
+def sweep_locks(database: str) -> None:
+    """Remove the lock files that killed processes left: those that nobody holds."""
+    folder = Path(database).parent
+    if not os.access(folder, os.W_OK):
+        return
+    for path in folder.glob(f"{glob.escape(Path(database).name)}.{'[0-9a-f]' * 12}.lock"):
+        found = FileLock.take(path, "", 0)
+        if isinstance(found, FileLock):
+            found.release()
 
 
 @dataclass(slots=True)

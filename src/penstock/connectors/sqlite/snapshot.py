@@ -15,7 +15,7 @@ from penstock.connectors.sql.extents import stepped_back
 from penstock.connectors.sql.link import Value
 from penstock.connectors.sql.selects import Arguments, Order
 from penstock.connectors.sqlite.cells import to_cell
-from penstock.connectors.sqlite.link import open_file
+from penstock.connectors.sqlite.link import open_for_reading
 from penstock.errors import ConfigError, ExtractionError
 from penstock.values import Cursor
 
@@ -32,7 +32,7 @@ class SqliteSnapshot:
         self._guard = threading.Lock()
         if not Path(path).is_file():
             raise ExtractionError("there is no such SQLite file", where=path, fix="correct the connection's database")
-        self._connection = self._call(lambda: open_file(path, mode="ro"))
+        self._connection = self._call(lambda: open_for_reading(path))
         self._connection.create_collation("penstock_decimal", _compare_decimals)
         self._call(lambda: self._connection.execute("BEGIN"))
 
