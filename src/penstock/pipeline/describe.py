@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.errors import PenstockError
-from penstock.load.plan import delivery_grade, describe_step
+from penstock.loading.plan import delivery_grade, describe_step
 from penstock.pipeline.results import TablePlan
 from penstock.steps.replicate import Parties, Prepared, prepare
 from penstock.steps.survey import Surveyed

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.failpoints import failpoint
-from penstock.load.plan import Recipe, Wish, plan_load
+from penstock.loading.plan import Recipe, Wish, plan_load
 from penstock.protocols import (
     Attached,
     Destination,

@@ -9,8 +9,8 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from penstock.errors import ConfigError, ExtractionError, PenstockError
-from penstock.load.admission import Admission, Claim, admit
-from penstock.load.plan import KEYED
+from penstock.loading.admission import Admission, Claim, admit
+from penstock.loading.plan import KEYED
 from penstock.protocols import Destination, Source
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.values import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from penstock.errors import LoadError, PenstockError
-from penstock.load.verification import combine_digests
+from penstock.loading.verification import combine_digests
 from penstock.protocols import Chunks, Destination, Move, Source
 from penstock.steps.replicate import Parties, prepare
 from penstock.steps.shaping import make_shape, own_columns, schema_signature

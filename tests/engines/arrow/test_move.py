@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from penstock.engines.arrow import ArrowEngine
 from penstock.errors import ContractError, Interrupted
-from penstock.load.digest import TableDigest, row_digests
+from penstock.loading.digest import TableDigest, row_digests
 from penstock.protocols import Frame, Move, Moved, Scope
 from penstock.schema.types import from_arrow_schema
 from penstock.values import BoundaryRule, Cursor, Field, Shape, TableSchema

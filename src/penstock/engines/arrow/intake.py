@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from penstock.engines.arrow.budget import HaltedError, Lease
 from penstock.engines.arrow.crew import Crew, Lane
 from penstock.failpoints import failpoint
-from penstock.load.boundary import BoundaryFilter
+from penstock.loading.boundary import BoundaryFilter
 from penstock.protocols import Move
 from penstock.values import Batch, Cursor, Split
 

@@ -11,7 +11,7 @@ from penstock.engines.arrow.intake import Intake, Parcel
 from penstock.engines.arrow.passage import Passage
 from penstock.engines.arrow.shaping import Shaper
 from penstock.errors import LoadError
-from penstock.load.digest import TableDigest
+from penstock.loading.digest import TableDigest
 from penstock.protocols import LoadSession, Move, Moved
 from penstock.values import Split, Tally
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from penstock.engines.arrow.columns import with_added
 from penstock.engines.arrow.types import fit_column, fit_rows
 from penstock.errors import ContractError, TransformError
-from penstock.load.digest import TableDigest
+from penstock.loading.digest import TableDigest
 
 if TYPE_CHECKING:
     import pyarrow as pa

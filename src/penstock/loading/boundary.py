@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from penstock.errors import ConfigError, ExtractionError
-from penstock.load.digest import row_digests
+from penstock.loading.digest import row_digests
 from penstock.values import Batch, BoundaryRule, Cursor
 
 if TYPE_CHECKING:

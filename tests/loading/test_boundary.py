@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import ConfigError, ExtractionError
-from penstock.load.boundary import BoundaryFilter
-from penstock.load.digest import row_digests
+from penstock.loading.boundary import BoundaryFilter
+from penstock.loading.digest import row_digests
 from penstock.values import Batch, BoundaryRule, Cursor, CursorType, CursorValue, StreamName
 
 

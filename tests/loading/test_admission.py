@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from penstock.errors import RefusedError
-from penstock.load.admission import Claim, admit
+from penstock.loading.admission import Claim, admit
 from penstock.values import START, Cursor, LedgerHead, LoadId, Position, TableName
 
 CLAIM = Claim(TableName("public", "t"), "sqlite:orders", "prod/shop", has_rows=None)

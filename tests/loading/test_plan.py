@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from penstock.errors import ConfigError
-from penstock.load.plan import Recipe, Wish, plan_load
+from penstock.loading.plan import Recipe, Wish, plan_load
 from penstock.values import Cursor, DeleteWindow, Field, Operation, Strategy
 
 COMMON: tuple[Operation, ...] = ("transaction", "create", "append", "delete_all", "swap", "add_column", "widen_column")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.load.digest import TableDigest, digest_algorithm, is_comparable, row_digests
+from penstock.loading.digest import TableDigest, digest_algorithm, is_comparable, row_digests
 
 ROWS = st.lists(
     st.fixed_dictionaries(
