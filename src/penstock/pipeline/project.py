@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -99,7 +100,8 @@ class Project:
             stop=stop,
         )
         try:
-            outcomes = runner.run(steps)
+            with self._working():
+                outcomes = runner.run(steps)
         except BaseException as error:
             self._finish(replace(run, state="failed", error=type(error).__name__), bus, 0)
             raise
@@ -134,7 +136,8 @@ class Project:
     def plan(self, selection: Selection | None = None, options: RunOptions | None = None) -> ProjectPlan:
         """What a run would do now. Reads heads, columns and bounds; writes nothing."""
         steps = self.steps(selection or Selection(), options or RunOptions())
-        plans = self._each(steps, plan_table, lambda table: plan_table(table, None))
+        with self._working():
+            plans = self._each(steps, plan_table, lambda table: plan_table(table, None))
         waiting = tuple(f"{path} at {where} waits for feature {feat}" for path, where, feat in self.config.waiting)
         return ProjectPlan(self.name, self.config.environment, tuple(plans), (*self.config.warnings, *waiting))
 
@@ -148,7 +151,8 @@ class Project:
         def refuse(table: Surveyed) -> TableVerdict:
             raise table.error or PenstockError(f"{table.step.writing.target} could not be surveyed")
 
-        return tuple(self._each(steps, check, refuse))
+        with self._working():
+            return tuple(self._each(steps, check, refuse))
 
     def check(self) -> tuple[CheckResult, ...]:
         """Try every connection that a pipeline names, each in the roles it has there."""
@@ -270,6 +274,14 @@ class Project:
         if engine != "arrow":
             raise ConfigError(f"engine {engine!r} is not available in this release", fix="use engine: arrow")
         return compile_steps(self.config, selection, options, self.engine)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Give back the engine's memory and temporary files at the end; it opens them again when asked."""
+        try:
+            yield
+        finally:
+            self.engine().close()
 
     def engine(self) -> ArrowEngine:
         with self._guard:
