@@ -10,6 +10,7 @@ import pytest
 
 import penstock
 from penstock.errors import ConfigError, PenstockError, RefusedError
+from penstock.pipeline.results import RunResult
 from tests.pipeline.conftest import Shop
 
 FULL = "- {name: orders, target_name: orders}"
@@ -49,7 +50,7 @@ def test_run_raises_the_first_error_with_the_result(shop: Shop) -> None:
     path = shop.write("- {name: nowhere, target_name: orders}")
     with pytest.raises(PenstockError, match="nowhere") as caught:
         penstock.run(path)
-    assert isinstance(caught.value.result, penstock.pipeline.results.RunResult)
+    assert isinstance(caught.value.result, RunResult)
     assert penstock.run(path, raise_on_error=False).tables[0].state == "failed"
 
 
