@@ -83,11 +83,9 @@ def run(system: str, source_path: str, target_path: str, strategy: str) -> None:
             load.abort()
 
 
-def _above(batch: object, last: object) -> object:
+def _above(batch: Batch, last: object) -> Batch:
     """Rows at the boundary were delivered: ids are unique here."""
-
-    rows = batch.rows  # type: ignore[attr-defined]
-    return replace(batch, rows=rows.filter(pc.greater(rows["id"], last)))  # type: ignore[type-var]
+    return replace(batch, rows=batch.rows.filter(pc.greater(batch.rows["id"], last)))
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def _cursor_extent(measure: Measure, request: ReadRequest, order: Order) -> Exte
 def _count_nulls(measure: Measure, request: ReadRequest, order: Order) -> int:
     """How many rows without a cursor are to be delivered: every read hands them out, the boundary tells known ones."""
     assert request.cursor is not None
-    policy = request.cursor.nulls
+    policy = request.cursor.nulls or "fail"
     if policy == "skip":
         return 0
     count = measure.count_nulls(order)
