@@ -26,8 +26,9 @@ test: setup lint services
 test-faults: setup services
 	$(PYTEST) -m faults
 
-bench: setup services
-	$(BIN)/python -m benchmarks
+bench: setup
+	@PYTHON="$(PYTHON)" sh .ci/services bench
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: setup
 	$(BIN)/ruff check $(CODE)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 
+ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = """
     id bigint NOT NULL, customer_id integer NOT NULL, reference text NOT NULL, note text,
     amount numeric(12,2) NOT NULL, discount numeric(12,2), price double precision, weight real,
@@ -22,10 +26,20 @@ ROWS = """
 
 
 def server_url() -> str:
-    url = os.environ.get("PENSTOCK_TEST_POSTGRES")
+    """Where the benchmark's server is: told by the environment, else by what `.ci/services bench` wrote."""
+    url = os.environ.get("PENSTOCK_BENCH_POSTGRES") or _written_url()
     if not url:
-        raise SystemExit("no PostgreSQL to measure with: run `make services` first")
+        raise SystemExit("no PostgreSQL to measure with: set PENSTOCK_BENCH_POSTGRES, or use `make bench`")
     return url
+
+
+def _written_url() -> str | None:
+    key = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+    written = Path(tempfile.gettempdir()) / f"penstock-services-{key}" / "env"
+    lines = written.read_text().splitlines() if written.exists() else []
+    return next(
+        (v for name, _, v in (line.partition("=") for line in lines) if name == "PENSTOCK_BENCH_POSTGRES"), None
+    )
 
 
 def database_url(name: str) -> str:

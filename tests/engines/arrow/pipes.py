@@ -160,4 +160,6 @@ def cursor_batch(rows: pa.RecordBatch, column: str) -> Batch:
 
 
 def threads_alive() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("penstock-")]
+    """Threads of ours but the PostgreSQL event loop, which lives as long as its process."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("penstock-") and name != "penstock-postgres-loop"]
