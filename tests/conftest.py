@@ -30,7 +30,7 @@ _databases = itertools.count()
 
 @pytest.fixture(scope="session")
 def postgres_server() -> str:
-    """The URL of a server whose superuser we are, this worker's own where there are two; `make services` starts them."""
+    """The URL of a server whose superuser we are, this worker's own; `make services` starts them."""
     second = os.environ.get("PENSTOCK_TEST_POSTGRES_2") if os.environ.get("PYTEST_XDIST_WORKER") == "gw1" else None
     url = second or os.environ.get("PENSTOCK_TEST_POSTGRES")
     if not url:
