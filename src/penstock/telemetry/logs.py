@@ -72,6 +72,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+def log_file(folder: Path, moment: datetime) -> Path:
+    """Where the lines of that moment are."""
+    return folder / f"penstock-{moment.astimezone(UTC):%Y-%m-%d}.jsonl"
+
+
 class DailyFileHandler(logging.Handler):
     """One file per day, appended to in single writes, so that many processes can share a folder."""
 
@@ -84,7 +89,8 @@ class DailyFileHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = (self.format(record) + "\n").encode("utf-8", "replace")
-            handle = os.open(self.path_of(record.created), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            path = log_file(self._folder, datetime.fromtimestamp(record.created, UTC))
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.write(handle, line)
             finally:
@@ -92,11 +98,8 @@ class DailyFileHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - logging's own rule: reported on stderr, never raised
             self.handleError(record)
 
-    def path_of(self, moment: float) -> Path:
-        return self._folder / f"penstock-{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}.jsonl"
-
     def _remove_old(self, now: datetime) -> None:
-        oldest = self.path_of((now - timedelta(days=KEPT_DAYS)).timestamp()).name
+        oldest = log_file(self._folder, now - timedelta(days=KEPT_DAYS)).name
         for path in self._folder.glob("penstock-????-??-??.jsonl"):
             if path.name < oldest:
                 path.unlink(missing_ok=True)

@@ -131,6 +131,8 @@ class BarDisplay:
     def _follow(self, event: Event) -> None:
         if isinstance(event, TablePlanned):
             self._estimates[event.table] = event.rows_estimate
+            if event.table in self._tasks:
+                self._bars.update(self._tasks[event.table], total=event.rows_estimate)
         elif isinstance(event, TableStarted):
             self._task(event.table)
         elif isinstance(event, RowsMoved):

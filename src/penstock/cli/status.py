@@ -1,0 +1,36 @@
+"""`penstock status`: where each table stands by its destination's ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from penstock.cli.options import PipelineName, TableOption, Tags, tags_of
+from penstock.cli.project_options import ProjectCall, project_command
+from penstock.cli.screen import Screen
+from penstock.pipeline.results import Selection, TableStatus, to_json
+
+
+@project_command
+def command(call: ProjectCall, *, pipeline: PipelineName = None, table: TableOption = None, tags: Tags = "") -> int:
+    with call.project(warn=False) as project:
+        tables = project.status(Selection(pipeline, table, tags_of(tags)))
+    return call.answer({"tables": to_json(tables)}, lambda s: show(s, tables))
+
+
+def show(screen: Screen, tables: Sequence[TableStatus]) -> None:
+    rows = [
+        (
+            table.pipeline,
+            table.target,
+            table.state,
+            table.cursor,
+            table.generation,
+            table.sequence,
+            table.changed_at,
+            table.last_run.state if table.last_run else None,
+            table.horizon_lag,
+        )
+        for table in tables
+    ]
+    columns = ("pipeline", "table", "state", "cursor", "generation", "loads", "changed", "last run", "lag")
+    screen.table(columns, rows)

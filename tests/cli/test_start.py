@@ -1,0 +1,110 @@
+"""The command line before any project: help, version, mistakes in the words, and what it loads to get there."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from penstock import __version__
+from penstock.cli import main
+from penstock.cli.group import COMMANDS
+
+HEAVY = ("pyarrow", "pydantic", "duckdb", "rich", "ruamel", "asyncpg", "polars", "pandas", "numpy", "sqlglot")
+LOADED = "import sys; print(' '.join(m for m in {heavy!r} if m in sys.modules))"
+
+
+def penstock(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "penstock", *words], capture_output=True, text=True, check=False)
+
+
+def loaded_after(statements: str) -> str:
+    code = f"{statements}\n{LOADED.format(heavy=HEAVY)}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+def test_importing_the_cli_loads_nothing_heavy() -> None:
+    assert loaded_after("import penstock.cli") == ""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], []])
+def test_help_and_version_load_nothing_heavy(words: list[str]) -> None:
+    assert loaded_after(f"from penstock.cli import main; main({words!r})") == ""
+
+
+def test_help_lists_every_command_with_its_purpose(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, purpose in COMMANDS.items():
+        assert f"{name} {purpose}" in shown
+
+
+def test_help_takes_little_time(capsys: pytest.CaptureFixture[str]) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert penstock("--help").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    with capsys.disabled():
+        sys.stdout.write(f" [penstock --help: {spent:.2f} s CPU]")
+    assert spent > 0
+
+
+def test_version_is_the_packages() -> None:
+    assert penstock("--version").stdout == f"penstock {__version__}\n"
+
+
+def test_no_words_at_all_shows_the_help_and_is_a_usage_error() -> None:
+    done = penstock()
+    assert done.returncode == 2
+    assert "Commands:" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plna"], "plan"),
+        (["run", "--full-refersh"], "--full-refresh"),
+        (["run", "--threads", "many"], "--threads"),
+        (["run", "--threads", "0"], "--threads"),
+        (["preview"], "TABLE"),
+        (["show"], "RUN"),
+    ],
+)
+def test_a_mistake_in_the_words_exits_2_and_says_what_was_meant(words: list[str], said: str) -> None:
+    done = penstock(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_mistake_in_the_words_is_a_json_object_where_json_was_asked_for() -> None:
+    done = penstock("run", "--threads", "many", "--json")
+    assert done.returncode == 2
+    assert done.stderr == ""
+    error = json.loads(done.stdout)["error"]
+    assert (error["class"], error["exit_code"], error["fault"]) == ("UsageError", 2, "config")
+    assert "--threads" in error["what"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_the_options_all_have(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert COMMANDS[command].split(";")[0].split(".")[0] in " ".join(shown.split())
+    for option in ("--json", "--verbose", "--debug"):
+        assert option in shown
+
+
+def test_a_closed_pipe_behind_the_help_is_no_traceback() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "penstock", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
