@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the process. Never raises for a failure, whatever it is."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _write_anything()
     debug = "--debug" in words
     try:
         return int(build_group().main(words, prog_name="penstock", standalone_mode=False) or 0)
@@ -39,6 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the rim of the process: one line for people, the rest into a file
         _trace(error, wanted=debug)
         return _failed(explain_unexpected(error), as_json="--json" in words)
+
+
+def _write_anything() -> None:
+    """A character the terminal's encoding does not have is escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _misused(mistake: typer.TyperException, *, as_json: bool) -> int:

@@ -8,15 +8,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
 from penstock.cli.screen import Screen
-from penstock.telemetry.logs import redactor
+from penstock.telemetry.logs import logging_to, redactor
 from penstock.values import Json
-
-P = ParamSpec("P")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Write log lines in JSON to standard error.")]
@@ -65,11 +63,12 @@ def _without_secrets(value: Json, *, free: bool = False) -> Json:
     return redactor.redact(value) if free and isinstance(value, str) else value
 
 
-def plain_command(function: Callable[Concatenate[Call, P], int]) -> Callable[..., int]:
+def plain_command(function: Callable[..., int]) -> Callable[..., int]:
     """A command without a project: adds the options every command has, and hands them over as a Call."""
 
     def call(*, as_json: AsJson = False, verbose: Verbose = False, debug: Debug = False, **own: Any) -> int:
-        return function(Call(as_json, verbose, debug), **own)
+        with logging_to(verbose=sys.stderr if verbose else None):
+            return function(Call(as_json, verbose, debug), **own)
 
     return merge_options(call, function)
 

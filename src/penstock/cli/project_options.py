@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 import typer
 
-from penstock.cli.mistakes import ExplainedError, explain_unexpected
+from penstock.cli.mistakes import explain_unexpected
 from penstock.cli.options import (
     AsJson,
     Call,
@@ -27,8 +27,6 @@ from penstock.errors import PenstockError
 from penstock.pipeline.project import Project
 from penstock.telemetry.events import Bus
 from penstock.telemetry.logs import log_file, logging_to
-
-P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,13 @@ class ProjectCall(Call):
         log_dir = _log_dir(project)
         with logging_to(log_dir=log_dir, verbose=sys.stderr if self.verbose else None, bus=bus) as logger:
             try:
-                yield project
-            except (PenstockError, ExplainedError, typer.Exit, typer.Abort):
+                # A transform that prints must not break the one object a program reads.
+                with redirect_stdout(sys.stderr) if self.as_json else nullcontext():
+                    yield project
+            except PenstockError as error:
+                logger.error("%s: %s", type(error).__name__, error)
+                raise
+            except (typer.Exit, typer.Abort):
                 raise
             except Exception as error:
                 if log_dir is None:
@@ -63,7 +66,7 @@ def _log_dir(project: Project) -> Path | None:
     return Path(project.config.base_dir, folder) if folder else None
 
 
-def project_command(function: Callable[Concatenate[ProjectCall, P], int]) -> Callable[..., int]:
+def project_command(function: Callable[..., int]) -> Callable[..., int]:
     """A command on a project: adds the options those have, and hands them over as a ProjectCall."""
 
     def call(

@@ -48,8 +48,8 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
     bus = Bus()
     with call.project(bus, warn=not quiet) as project:
         if full_refresh:
-            _confirm(project, selection, options, asked=not yes, quiet=quiet and yes)
-        with stop_on_signals() as request, show_progress(bus, sys.stderr, quiet=quiet):
+            _confirm(project, selection, options, ask=not yes and sys.stdin.isatty(), quiet=quiet)
+        with stop_on_signals() as request, show_progress(bus, sys.stderr, quiet=quiet, plain=call.verbose):
             result = project.run(selection, options, bus=bus, stop=request.event)
     if result.state == "stopped":
         result = replace(result, exit_code=request.exit_code(result.exit_code))
@@ -59,13 +59,11 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
     return call.answer(result_to_json(result), lambda s: None if quiet else show(s, result), exit_code=result.exit_code)
 
 
-def _confirm(project: Project, selection: Selection, options: RunOptions, *, asked: bool, quiet: bool) -> None:
-    """Show what a full refresh will do, and on a terminal ask. Raises ConfigError on a no."""
-    if not quiet:
+def _confirm(project: Project, selection: Selection, options: RunOptions, *, ask: bool, quiet: bool) -> None:
+    """Show what a full refresh will do, and ask. Raises ConfigError on a no."""
+    if ask or not quiet:
         show_plan(Screen(sys.stderr), project.plan(selection, options))
-    if not asked or not sys.stdin.isatty():
-        return
-    if not typer.confirm("Load these tables anew, replacing what they hold?", err=True):
+    if ask and not typer.confirm("Load these tables anew, replacing what they hold?", err=True):
         raise ConfigError("not confirmed: nothing was changed", fix="answer yes, or say --yes")
 
 

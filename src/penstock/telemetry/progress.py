@@ -37,11 +37,13 @@ class Display(Protocol):
     def __call__(self, event: Event) -> None: ...
 
 
-def show_progress(bus: Bus, stream: TextIO, *, quiet: bool = False) -> AbstractContextManager[object]:
-    """Follow `bus` on `stream` until the context ends."""
+def show_progress(
+    bus: Bus, stream: TextIO, *, quiet: bool = False, plain: bool = False
+) -> AbstractContextManager[object]:
+    """Follow `bus` on `stream` until the context ends; `plain` has lines where a terminal would get bars."""
     if quiet:
         return nullcontext()
-    display: Display = BarDisplay(stream) if stream.isatty() else PlainDisplay(stream)
+    display: Display = BarDisplay(stream) if stream.isatty() and not plain else PlainDisplay(stream)
     bus.subscribe(display)
     return display
 

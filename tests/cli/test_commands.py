@@ -1,0 +1,334 @@
+"""Commands on a real project, as processes: what they print, for people and programs, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from penstock.testing.project import Ended, ProjectFolder
+
+SHAPES: dict[tuple[str, ...], set[str]] = {
+    ("check",): {"connections"},
+    ("preview", "orders", "--limit", "3"): {"stream", "columns", "rows"},
+    ("plan",): {"project", "environment", "tables", "notes"},
+    ("run",): {"run_id", "state", "started_at", "finished_at", "tables", "exit_code", "errors"},
+    ("test",): {"checks"},
+    ("status",): {"tables"},
+    ("runs",): {"runs"},
+    ("show", "last"): {"run", "tables"},
+    ("verify",): {"tables"},
+    ("connectors",): {"connectors"},
+    ("init", "another"): {"directory", "files"},
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> ProjectFolder:
+    """The sample project after one run."""
+    folder = ProjectFolder(tmp_path_factory.mktemp("ran"))
+    assert folder.run("init").exit_code == 0
+    done = folder.run("run", "--quiet")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+    return folder
+
+
+@pytest.fixture
+def sample(ran: ProjectFolder, tmp_path: Path) -> ProjectFolder:
+    """A copy of it that a test may change."""
+    shutil.copytree(ran.path, tmp_path / "copy")
+    return ProjectFolder(tmp_path / "copy")
+
+
+def read_json(ended: Ended) -> dict[str, object]:
+    value = ended.json()
+    assert isinstance(value, dict), ended.said
+    return dict(value)
+
+
+def count(folder: ProjectFolder, table: str) -> int:
+    with duckdb.connect(folder.path / "out" / "warehouse.duckdb", read_only=True) as warehouse:
+        row = warehouse.execute(f"SELECT count(*) FROM {table}").fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.mark.parametrize("words", SHAPES, ids=lambda words: words[0])
+def test_json_is_exactly_one_object_on_stdout(ran: ProjectFolder, words: tuple[str, ...]) -> None:
+    done = ran.run(*words, "--json")
+    assert done.exit_code == 0, done.said
+    assert set(read_json(done)) == SHAPES[words]
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [words for words in SHAPES if words[0] != "init"], ids=lambda words: words[0])
+def test_people_get_text_without_escapes_where_there_is_no_terminal(ran: ProjectFolder, words: tuple[str, ...]) -> None:
+    done = ran.run(*words)
+    assert done.exit_code == 0, done.said
+    assert done.stdout
+    assert "\x1b" not in done.said
+
+
+def test_the_schema_is_the_object_itself(ran: ProjectFolder) -> None:
+    plain, asked = ran.run("schema"), ran.run("schema", "--json")
+    assert plain.stdout == asked.stdout
+    assert "properties" in json.loads(plain.stdout)
+
+
+@pytest.mark.feature("M1")
+def test_the_sample_project_runs_as_it_is_and_the_second_time_writes_nothing(tmp_path: Path) -> None:
+    folder = ProjectFolder(tmp_path)
+    assert folder.run("init", "shop").exit_code == 0
+    folder = ProjectFolder(tmp_path / "shop")
+    first = read_json(folder.run("run", "--json"))
+    assert (first["state"], first["exit_code"], first["errors"]) == ("succeeded", 0, {})
+    assert count(folder, "orders") == 500
+    assert list((folder.path / "out" / "lake").rglob("*.parquet"))
+    second = read_json(folder.run("run", "--tags", "daily", "--json"))
+    tables = second["tables"]
+    assert isinstance(tables, list)
+    assert [(t["target"].rpartition(".")[2], t["state"]) for t in tables] == [
+        ("orders", "idle"),
+        ("orders_log", "idle"),
+    ]
+    assert count(folder, "orders") == 500
+
+
+def test_init_overwrites_nothing(sample: ProjectFolder) -> None:
+    before = (sample.path / "penstock.yaml").read_text()
+    done = sample.run("init")
+    assert done.exit_code == 2
+    assert "would overwrite penstock.yaml" in done.stderr
+    assert (sample.path / "penstock.yaml").read_text() == before
+
+
+def test_plan_shows_strategy_route_grade_steps_and_bounds(sample: ProjectFolder) -> None:
+    shown = sample.run("plan", "--table", "orders").stdout
+    for word in ("upsert", "exactly once", "steps", "reads", "incremental"):
+        assert word in shown
+
+
+def test_a_missing_project_file_exits_2_and_names_both_names(tmp_path: Path) -> None:
+    done = ProjectFolder(tmp_path).run("plan")
+    assert done.exit_code == 2
+    assert "penstock.yaml" in done.stderr
+    assert "mkpipe_project.yaml" in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_error_is_a_json_object_too(tmp_path: Path) -> None:
+    done = ProjectFolder(tmp_path).run("plan", "--json")
+    error = read_json(done)["error"]
+    assert isinstance(error, dict)
+    assert (error["class"], error["exit_code"], done.exit_code) == ("ConfigError", 2, 2)
+
+
+def test_a_filter_that_selects_nothing_exits_2(sample: ProjectFolder) -> None:
+    done = sample.run("run", "--tags", "nobody")
+    assert done.exit_code == 2
+    assert done.stdout == ""
+
+
+def test_a_failed_table_exits_1_and_the_others_are_done(sample: ProjectFolder) -> None:
+    with sqlite3.connect(sample.path / "data" / "shop.db") as shop:
+        shop.execute("DROP TABLE customers")
+    shop.close()
+    done = sample.run("run", "--pipeline", "warehouse", "--table", "customers", "--json")
+    result = read_json(done)
+    assert (done.exit_code, result["exit_code"], result["state"]) == (1, 1, "failed")
+    errors = result["errors"]
+    assert isinstance(errors, dict)
+    assert [set(error) >= {"class", "what", "where", "fix"} for error in errors.values()] == [True]
+
+
+def test_a_connection_that_fails_is_shown_and_exits_1(sample: ProjectFolder) -> None:
+    (sample.path / "data" / "shop.db").unlink()
+    done = sample.run("check")
+    assert done.exit_code == 1
+    assert "shop (sqlite): failed" in done.stdout
+    assert "warehouse (duckdb): ok" in done.stdout
+
+
+@pytest.mark.feature("N6")
+def test_a_difference_exits_3(sample: ProjectFolder) -> None:
+    with duckdb.connect(sample.path / "out" / "warehouse.duckdb") as warehouse:
+        warehouse.execute("DELETE FROM orders WHERE id = 7")
+    done = sample.run("verify", "--table", "orders", "--pipeline", "warehouse")
+    assert done.exit_code == 3
+    assert "different" in done.stdout
+
+
+def test_a_target_that_is_not_ours_exits_4(tmp_path: Path) -> None:
+    folder = ProjectFolder(tmp_path)
+    folder.run("init")
+    (tmp_path / "out").mkdir()
+    with duckdb.connect(tmp_path / "out" / "warehouse.duckdb") as warehouse:
+        warehouse.execute("CREATE TABLE customers AS SELECT 1 AS id")
+    done = folder.run("run", "--table", "customers")
+    assert done.exit_code == 4
+    assert "--full-refresh" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_a_run_in_good_order(tmp_path: Path, number: signal.Signals, exit_code: int) -> None:
+    folder = ProjectFolder(tmp_path)
+    folder.run("init")
+    process = folder.start("run", "--verbose", "--json", faults="source.opened=sleep:2")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "TableStarted" in line:
+            break
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == exit_code, stdout + stderr
+    assert f"{number.name}: stopping in good order" in stderr
+    result = json.loads(stdout)
+    assert (result["state"], result["exit_code"]) == ("stopped", exit_code)
+    assert folder.run("run", "--quiet").exit_code == 0
+    assert count(folder, "orders") == 500
+
+
+def test_an_unexpected_exception_is_one_line_and_its_details_are_kept(sample: ProjectFolder) -> None:
+    done = sample.run("run", faults="run.config_checked=raise")
+    assert done.exit_code == 1
+    assert "unexpected FailpointError" in done.stderr
+    assert "Traceback" not in done.said
+    details = Path(done.stderr.rpartition("details: ")[2].strip())
+    assert "FailpointError: failpoint run.config_checked" in details.read_text()
+    details.unlink()
+
+
+def test_debug_shows_the_traceback(sample: ProjectFolder) -> None:
+    done = sample.run("run", "--debug", faults="run.config_checked=raise")
+    assert done.exit_code == 1
+    assert "Traceback" in done.stderr
+    Path(done.stderr.rpartition("details: ")[2].strip()).unlink()
+
+
+def test_events_and_details_go_to_the_log_folder_of_the_project(sample: ProjectFolder) -> None:
+    project = (sample.path / "penstock.yaml").read_text()
+    sample.write(project.replace("dev:\n", "dev:\n  settings:\n    log_dir: logs\n", 1))
+    assert sample.run("run", "--table", "customers").exit_code == 0
+    done = sample.run("run", faults="run.config_checked=raise")
+    (log,) = (sample.path / "logs").iterdir()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {"RunStarted", "TableFinished", "RunFinished"} <= {line.get("event") for line in lines}
+    assert "FailpointError" in lines[-1]["traceback"]
+    assert f"details: {log}" in done.stderr
+
+
+def test_a_killed_run_shows_when_it_was_last_heard_of(sample: ProjectFolder) -> None:
+    killed = sample.run("run", "--table", "customers", faults="begin.locked=kill")
+    assert killed.exit_code == -signal.SIGKILL
+    assert "running (no sign of life since 20" in sample.run("runs").stdout
+    assert "running (no sign of life since 20" in sample.run("show", "last").stdout
+
+
+def test_losing_the_run_history_loses_nothing_else(sample: ProjectFolder) -> None:
+    shutil.rmtree(sample.path / ".penstock")
+    assert read_json(sample.run("runs", "--json")) == {"runs": []}
+    assert sample.run("run", "--tags", "daily", "--quiet").exit_code == 0
+    assert count(sample, "orders") == 500
+    assert sample.run("verify").exit_code == 0
+
+
+def test_show_takes_the_first_letters_of_a_run(sample: ProjectFolder) -> None:
+    runs = read_json(sample.run("runs", "--json"))["runs"]
+    assert isinstance(runs, list)
+    found = read_json(sample.run("show", runs[0]["run_id"][:6], "--json"))["run"]
+    assert found == runs[0]
+    missing = sample.run("show", "nobody")
+    assert (missing.exit_code, "penstock runs" in missing.stderr) == (2, True)
+
+
+def test_a_transform_that_prints_does_not_break_the_json(sample: ProjectFolder) -> None:
+    sample.write(
+        """
+        import duckdb
+
+        def with_total(df: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+            print("hello from a transform")
+            return df.project("*, quantity * unit_price AS total")
+        """,
+        "transforms.py",
+    )
+    done = sample.run("run", "--table", "orders", "--full-refresh", "--json")
+    assert done.exit_code == 0, done.said
+    assert read_json(done)["state"] == "succeeded"
+
+
+def test_full_refresh_shows_its_plan_and_asks_nobody_where_nobody_sits(sample: ProjectFolder) -> None:
+    done = sample.run("run", "--full-refresh", "--table", "customers")
+    assert done.exit_code == 0
+    assert "grade" in done.stderr
+    assert "Load these tables anew" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "exit_code", "said"), [("n\n", 2, "not confirmed"), ("y\n", 0, "succeeded")], ids=["no", "yes"]
+)
+def test_full_refresh_asks_on_a_terminal(sample: ProjectFolder, answer: str, exit_code: int, said: str) -> None:
+    keyboard, terminal = pty.openpty()
+    os.write(keyboard, answer.encode())
+    with subprocess.Popen(
+        [sys.executable, "-m", "penstock", "run", "--full-refresh", "--table", "customers"],
+        cwd=sample.path,
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    os.close(keyboard)
+    os.close(terminal)
+    assert process.returncode == exit_code, stdout + stderr
+    assert "Load these tables anew" in stderr
+    assert said in stdout + stderr
+
+
+def test_no_secret_is_in_any_output_or_log(tmp_path: Path) -> None:
+    folder = ProjectFolder(tmp_path)
+    folder.write(
+        """
+        version: 2
+        default_environment: dev
+        dev:
+          settings:
+            log_dir: logs
+          connections:
+            far:
+              variant: postgres
+              host: 127.0.0.1
+              port: 1
+              database: shop
+              user: me
+              password: ${FAR_PASSWORD}
+            near:
+              variant: sqlite
+              database: near.db
+          pipelines:
+            - name: p
+              source: far
+              destination: near
+              tables:
+                - name: public.orders
+                  target_name: orders
+        """
+    )
+    password = "s3cret-of-the-far-side"
+    for words in (["check"], ["plan"], ["run"], ["preview", "orders"], ["status"], ["verify"]):
+        for more in ([], ["--json"], ["--verbose", "--debug"]):
+            done = folder.run(*words, *more, env={"FAR_PASSWORD": password, "PENSTOCK_RETRY_SECONDS": "0"})
+            assert done.exit_code != 0, words
+            assert password not in done.said
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or password.encode() not in path.read_bytes(), path
