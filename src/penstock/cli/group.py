@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from penstock import __version__
-
-if TYPE_CHECKING:
-    Command = Any
 
 COMMANDS: dict[str, str] = {
     "init": "Write a sample project that runs without any server.",
