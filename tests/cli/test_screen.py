@@ -73,7 +73,7 @@ def test_control_characters_of_a_name_or_a_value_are_escaped(hostile: str) -> No
         (3.14159, "3.1"),
         (datetime(2026, 3, 1, 12, tzinfo=UTC), "2026-03-01 12:00:00Z"),
         (datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2))), "2026-03-01 10:00:00Z"),
-        (datetime(2026, 3, 1, 12), "2026-03-01 12:00:00"),  # noqa: DTZ001 - naive values stay naive
+        (datetime(2026, 3, 1, 12), "2026-03-01 12:00:00"),
     ],
 )
 def test_cells_read_as_people_write_them(cell: object, text: str) -> None:

@@ -47,7 +47,7 @@ def support_of(variant: str) -> Support:
     operations = plugin.open_destination(asked).operations if plugin.open_destination else frozenset()
     return Support(
         variant,
-        plugin.title,
+        plugin.title if variant == plugin.variant else f"{plugin.title}, as {plugin.variant}",
         reads=plugin.open_source is not None,
         writes=plugin.open_destination is not None,
         abilities=abilities,
