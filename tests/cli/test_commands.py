@@ -24,7 +24,6 @@ SHAPES: dict[tuple[str, ...], set[str]] = {
     ("preview", "orders", "--limit", "3"): {"stream", "columns", "rows"},
     ("plan",): {"project", "environment", "tables", "notes"},
     ("run",): {"run_id", "state", "started_at", "finished_at", "tables", "exit_code", "errors"},
-    ("test",): {"checks"},
     ("status",): {"tables"},
     ("runs",): {"runs"},
     ("show", "last"): {"run", "tables"},
