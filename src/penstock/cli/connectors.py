@@ -9,7 +9,7 @@ from typing import get_args
 from penstock.cli.options import Call, plain_command
 from penstock.cli.screen import Screen
 from penstock.errors import ConfigError, PluginNotFoundError
-from penstock.load.plan import Wish, plan_load
+from penstock.loading.plan import Wish, plan_load
 from penstock.pipeline.results import to_json
 from penstock.plugins import Connector, connector, connector_names, require_modules
 from penstock.values import Connection, DeleteWindow, Operation, Strategy
