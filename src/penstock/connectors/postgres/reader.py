@@ -21,7 +21,18 @@ from penstock.values import Batch, Connection, Secret, Split
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _GONE = ("42P01", "42703", "3F000")
-_LOST = ("server closed the connection", "terminating connection", "could not receive", "connection", "SSL", "no COPY")
+# a failure in mid-stream comes without sqlstate: only these words of the server are known to hold no row value
+_SAFE_WORDS = (
+    "division by zero",
+    "invalid input syntax for type",
+    "value out of range",
+    "numeric field overflow",
+    "canceling statement due to",
+    "out of memory",
+    "deadlock detected",
+    "could not read block",
+)
+_PASSING = ("conflict with recovery", "deadlock detected", "out of memory", "too many")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,26 @@ def _enter_snapshot(cursor: Any, work: Mapping[str, Any], connection: Connection
     cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
     cursor.execute(*bind_sql({**session_settings(connection), **work["settings"]}))
     cursor.fetchall()
+
+
+def numeric_modifiers(connection: Connection, sql: str, where: str) -> Mapping[str, str]:
+    """`numeric(p,s)` by column of a query's result: asyncpg does not hand modifiers on, ADBC does for numeric."""
+    try:
+        with closing(_connect(connection)) as session, closing(session.cursor()) as cursor:
+            cursor.execute(*bind_sql(session_settings(connection)))
+            cursor.fetchall()
+            schema = cursor.adbc_execute_schema(sql)
+    except _driver_errors() as error:
+        raise explain_adbc(error, where, None) from None
+    found = {field.name: int((field.metadata or {}).get(b"POSTGRESQL:typmod", b"-1")) for field in schema}
+    return {name: f"numeric({_precision(modifier)})" for name, modifier in found.items() if modifier >= 4}
+
+
+def _precision(modifier: int) -> str:
+    """`p,s` as the server packs them: 4 + (p << 16 | s in 11 bits, signed since version 15)."""
+    packed = modifier - 4
+    scale = packed & 0x7FF
+    return f"{packed >> 16 & 0xFFFF},{(scale ^ 1024) - 1024}"
 
 
 def _connect(connection: Connection) -> Any:
@@ -148,13 +179,13 @@ def explain_adbc(error: BaseException, where: str, split: Split | None) -> Penst
         return ExtractionError(
             "an array has several dimensions: Arrow lists have one",
             where=where,
-            fix=f"read the column as text: `columns: {{name: string}}`; lists here: {', '.join(_lists(split))}",
+            fix=f"read it as text, `columns: {{name: string}}`; it is one of {_of_type(split, 'list<')}",
         )
     if "would overflow when converting to nanoseconds" in text:
         return ExtractionError(
             "an interval is longer than 292 years: Arrow counts nanoseconds",
             where=where,
-            fix="read the column as text: `columns: {name: string}`",
+            fix=f"read it as text, `columns: {{name: string}}`; it is one of {_of_type(split, 'interval')}",
         )
     if state in _GONE:
         return SourceChangedError(
@@ -167,9 +198,7 @@ def explain_adbc(error: BaseException, where: str, split: Split | None) -> Penst
         return ExtractionError("the read session's snapshot is gone", where=where, fix="run again", fault="transient")
     if state:
         return _explain_state(state, text, where)
-    if split is None or any(mark in text for mark in _LOST):
-        return ExtractionError(f"the connection to the server was lost: {_first(text)}", where=where, fault="transient")
-    return ExtractionError(f"reading stopped: {_first(text)}", where=where, fault="data")
+    return _explain_stream(error, where)
 
 
 def _explain_state(state: str, text: str, where: str) -> PenstockError:
@@ -177,15 +206,35 @@ def _explain_state(state: str, text: str, where: str) -> PenstockError:
         return ConfigError(
             f"the server refused the login (sqlstate {state})", where=where, fix="check user, password and database"
         )
-    return ExtractionError(f"{_first(text)} (sqlstate {state})", where=where, fault=fault_of(state))
+    return ExtractionError(f"{_words(text)} (sqlstate {state})", where=where, fault=fault_of(state))
 
 
-def _first(text: str) -> str:
-    """The server's first words: what stands in quotes or after a colon may be a row's value."""
-    _, found, message = text.partition("ERROR:")
-    line = (message if found else text).strip().split("\n", 1)[0]
-    return re.sub(r'".*"', "(not shown)", line.split(": ", 1)[0])[:200]
+def _explain_stream(error: BaseException, where: str) -> PenstockError:
+    import pyarrow as pa
+
+    text = str(error)
+    if "ERROR:" in text:
+        passing = any(words in text for words in _PASSING)
+        return ExtractionError(
+            f"the server stopped the read: {_words(text)}", where=where, fault="transient" if passing else "data"
+        )
+    if isinstance(error, pa.ArrowInvalid | pa.ArrowNotImplementedError):
+        return ExtractionError(
+            "the driver could not decode a value", where=where, fix="read the columns in question as text", fault="data"
+        )
+    if "authentication failed" in text or "no pg_hba.conf entry" in text or "SSL error" in text:
+        return ConfigError("the server refused the reader's login", where=where, fix="check user, password and sslmode")
+    return ExtractionError("the connection to the server was lost", where=where, fault="transient")
 
 
-def _lists(split: Split | None) -> list[str]:
-    return [f.name for f in split.schema.fields if f.type.startswith("list<")] if split is not None else []
+def _words(text: str) -> str:
+    """What went wrong, in words that hold no value of a row."""
+    known = next((words for words in _SAFE_WORDS if words in text), None)
+    if known is not None:
+        return known
+    denied = re.search(r"permission denied for [a-z ]+", text)
+    return denied[0].strip() if denied else "its log has the message, which may hold values and is not shown"
+
+
+def _of_type(split: Split | None, prefix: str) -> str:
+    return ", ".join(f.name for f in split.schema.fields if f.type.startswith(prefix)) if split is not None else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from penstock.connectors.postgres import extents, loop
@@ -16,6 +17,7 @@ from penstock.connectors.postgres.extents import Extent
 from penstock.connectors.postgres.filters import Settings, render
 from penstock.connectors.postgres.identifiers import quote
 from penstock.connectors.postgres.measure import ask_activity, ask_facts, measure
+from penstock.connectors.postgres.reader import numeric_modifiers
 from penstock.connectors.postgres.settings import default_schema, session_settings, set_sql
 from penstock.connectors.postgres.splits import Share, cut
 from penstock.connectors.postgres.targets import Target, resolve
@@ -79,7 +81,7 @@ class PostgresReadSession:
         activity = ask_activity(session)
         relations = describe(session, _table_names(requests), default_schema(self._connection))
         _check_unchanged(relations, planned)
-        targets = [resolve(session, r, relations.get(str(r.stream))) for r in requests]
+        targets = [self._resolve(r, relations) for r in requests]
         try:
             # locked before the snapshot is taken: TRUNCATE and rewrites are not seen by older snapshots as they were
             session.execute(_begin(targets))
@@ -88,6 +90,17 @@ class PostgresReadSession:
             self._measure(targets, facts, snapshot)
         except PenstockError as error:
             raise _gone(error) from error
+
+    def _resolve(self, request: ReadRequest, relations: Mapping[str, Relation]) -> Target:
+        target = resolve(self._session, request, relations.get(str(request.stream)))
+        if target.query is None or not any(c.base == "numeric" for c in target.columns):
+            return target
+        found = numeric_modifiers(self._connection, f"SELECT * {target.from_sql([])}", target.stream)
+        columns = (
+            replace(c, native=found[c.name], base_native=found[c.name]) if c.name in found else c
+            for c in target.columns
+        )
+        return replace(target, columns=tuple(columns))
 
     def _measure(self, targets: Sequence[Target], facts: Facts, snapshot: str) -> None:
         planned = [extents.plan(target, facts) for target in targets]

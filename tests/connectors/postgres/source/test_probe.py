@@ -1,0 +1,147 @@
+"""Many tables cost few round trips, and nothing that blocks goes unnamed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from penstock.connectors.postgres.horizon import Facts, notes_of
+from penstock.connectors.postgres.source import PostgresSource
+from penstock.values import Position
+
+from .conftest import Database
+
+TABLES = 100
+
+
+class CountingProxy:
+    """Passes bytes on and counts how often the client speaks after the server did: round trips."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.trips: list[int] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            place = len(self.trips)
+            self.trips.append(0)
+            turn = {"server": True}
+            threading.Thread(target=self._pump, args=(client, server, place, turn), daemon=True).start()
+            threading.Thread(target=self._pump, args=(server, client, None, turn), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, place: int | None, turn: dict[str, bool]) -> None:
+        try:
+            while data := source.recv(65536):
+                if place is not None and turn["server"]:
+                    self.trips[place] += 1
+                turn["server"] = place is None
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            sink.close()
+
+
+@contextmanager
+def counted(database: Database) -> Iterator[tuple[PostgresSource, CountingProxy]]:
+    proxy = CountingProxy(str(database.connection.host), int(database.connection.port or 0))
+    try:
+        yield PostgresSource(replace(database.connection, host="127.0.0.1", port=proxy.port)), proxy
+    finally:
+        proxy.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.feature("N14")
+def test_a_hundred_idle_tables_take_few_round_trips(database: Database) -> None:
+    names = [f"t{i}" for i in range(TABLES)]
+    database.execute(
+        "; ".join(
+            f"CREATE TABLE {n} (id int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(), s text);"
+            f"CREATE INDEX ON {n} (at);"
+            f"INSERT INTO {n} SELECT i, now() - i * interval '1 min', 'x' FROM generate_series(1, 200) i"
+            for n in names
+        )
+    )
+    with database.source.open([database.request(n, "at") for n in names]) as session:
+        positions = {name: session.bounds[name].position for name in session.bounds}
+    requests = [database.request(n, "at", after=p) for n, p in positions.items()]
+    database.execute("CREATE TABLE unrelated (id int)")
+    with counted(database) as (source, proxy):
+        list(source.streams(names))
+        started = time.perf_counter()
+        bounds = source.probe(requests)
+        seconds = time.perf_counter() - started
+    assert [b.idle for b in bounds] == [True] * TABLES
+    login = 3  # start-up, authentication, and what the driver asks first
+    assert len(proxy.trips) == 2
+    assert max(proxy.trips) <= 10 + login
+    assert seconds < 5, f"{seconds:.3f} s"
+
+
+@pytest.mark.postgres
+def test_one_changed_table_among_idle_ones_is_found(database: Database) -> None:
+    database.execute(
+        "; ".join(f"CREATE TABLE t{i} (id int, at timestamptz); INSERT INTO t{i} VALUES (1, now())" for i in range(5))
+    )
+    requests = [database.request(f"t{i}", "at") for i in range(5)]
+    with database.source.open(requests) as session:
+        after = [replace(r, after=session.bounds[r.stream].position) for r in requests]
+    database.execute("INSERT INTO t3 VALUES (2, now())")
+    assert [b.idle for b in database.source.probe(after)] == [True, True, True, None, True]
+    assert database.source.probe([]) == []
+
+
+@pytest.mark.postgres
+def test_horizon_lag_is_a_note(database: Database) -> None:
+    database.execute("CREATE TABLE t (id int, at timestamptz)")
+    slow = database.session()
+    slow.execute("BEGIN; INSERT INTO t VALUES (1, now())")
+    database.execute("INSERT INTO t VALUES (2, now())")
+    (bounds,) = database.source.probe([database.request("t", "at", after=Position(horizon=3))])
+    assert any(note.startswith("horizon lag: ") for note in bounds.notes)
+
+
+def test_whoever_holds_the_horizon_back_for_long_is_named() -> None:
+    now = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    blocker = "session 42 of user app in database shop"
+    facts = Facts("1/1", 150000, 100, 200, blocker, now - timedelta(minutes=20), now, now, sees_everyone=False)
+    notes = notes_of(facts, Position(horizon=50))
+    assert f"the horizon is held back for 20 min by {blocker}" in notes
+    assert any("grant pg_read_all_stats" in note for note in notes)
+    quiet = replace(facts, blocked_since=now - timedelta(minutes=5), sees_everyone=True, horizon=200)
+    assert notes_of(quiet, None) == ()
+
+
+@pytest.mark.postgres
+def test_a_prepared_transaction_that_holds_the_horizon_keeps_its_rows_for_later(database: Database) -> None:
+    if database.main.query("SHOW max_prepared_transactions")[0][0] == "0":
+        pytest.skip("the server has no prepared transactions")
+    database.execute("CREATE TABLE t (id int, at timestamptz)")
+    name = str(database.connection.database)
+    database.execute(f"BEGIN; INSERT INTO t VALUES (1, now()); PREPARE TRANSACTION '{name}'")
+    try:
+        database.execute("INSERT INTO t VALUES (2, now())")
+        ids, position = database.load("t", "at")
+        assert ids == []
+    finally:
+        database.execute(f"COMMIT PREPARED '{name}'")
+    assert database.load("t", "at", position)[0] == [1, 2]
