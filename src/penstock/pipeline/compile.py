@@ -137,6 +137,7 @@ def _reading(project: ProjectConfig, item: Selected) -> Reading:
         chain_rows=table.load_rows,
         accept_source_change=table.accept_source_change,
         timezone=project.settings.timezone,
+        horizon_warn_seconds=project.settings.horizon_warn,
     )
 
 

@@ -6,7 +6,7 @@ from penstock.errors import PenstockError
 from penstock.loading.plan import delivery_grade, describe_step
 from penstock.pipeline.results import TablePlan
 from penstock.steps.replicate import Parties, Prepared, prepare
-from penstock.steps.survey import Surveyed
+from penstock.steps.survey import Surveyed, describe_lag
 from penstock.values import Bounds
 
 
@@ -104,6 +104,9 @@ def _notes(table: Surveyed, prepared: Prepared) -> tuple[str, ...]:
         notes.append("the transform sees the whole table: pandas and pyarrow frames hold it in memory")
     if prepared.boundary is not None and step.reading.method == "incremental":
         notes.append("rows stamped below the last cursor and committed later are missed: set lookback to cover them")
+    lag = describe_lag(step, prepared.bounds)
+    if lag is not None:
+        notes.append(lag)
     if step.full_refresh:
         notes.append("full refresh: the table is replaced and its ledger starts a new generation")
     return tuple(notes)

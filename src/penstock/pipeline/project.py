@@ -37,7 +37,7 @@ from penstock.plugins import open_backend
 from penstock.protocols import Backend
 from penstock.steps.replicate import Parties
 from penstock.steps.replicate_step import Reading, ReplicateStep
-from penstock.steps.survey import Surveyed, survey
+from penstock.steps.survey import Surveyed, describe_lag, survey
 from penstock.steps.verify import Findings, verify_table
 from penstock.telemetry.events import Bus, RunFinished, RunStarted
 from penstock.values import ReadRequest, RunId, RunRecord, RunState, Strategy, StreamName, TableRecord, utc_now
@@ -195,7 +195,6 @@ class Project:
 
     def _status(self, table: Surveyed) -> TableStatus:
         head, writing = table.head, table.step.writing
-        lag = next((n for n in (table.bounds.notes if table.bounds else ()) if "horizon" in n), None)
         return TableStatus(
             pipeline=table.step.pipeline,
             target=str(writing.target),
@@ -204,7 +203,7 @@ class Project:
             generation=head.generation if head else None,
             sequence=head.sequence if head else None,
             changed_at=head.changed_at if head else None,
-            horizon_lag=lag,
+            horizon_lag=_printed_lag(table),
             last_run=self._last_run(table.step),
         )
 
@@ -338,6 +337,13 @@ class Project:
             holder="plan",
             started_at=utc_now(),
         )
+
+
+def _printed_lag(table: Surveyed) -> str | None:
+    """The lag in seconds; named in full once it is longer than the project accepts."""
+    if table.bounds is None or table.bounds.position is None or table.bounds.position.horizon is None:
+        return None
+    return describe_lag(table.step, table.bounds) or f"{table.bounds.lag_seconds:.0f} s"
 
 
 def _verdict(step: ReplicateStep, found: Findings) -> TableVerdict:

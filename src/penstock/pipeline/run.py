@@ -22,9 +22,10 @@ from penstock.pipeline.connections import Ends
 from penstock.protocols import Backend, Engine
 from penstock.steps.replicate import Delivery, Parties, deliver
 from penstock.steps.replicate_step import ReplicateStep
-from penstock.steps.survey import Surveyed, survey
+from penstock.steps.survey import Surveyed, describe_lag, survey
 from penstock.telemetry.events import (
     Bus,
+    HorizonLag,
     LoadCommitted,
     Retrying,
     TableFailed,
@@ -134,11 +135,17 @@ class Runner:
                 TableOutcome(replace(record, state="stopped", error="not started: the run was stopping"))
             )
         self.bus.emit(TableStarted(record.target, step.pipeline))
+        self._warn_of_lag(table)
         task = _TableTask(self, table, record)
         outcome = self._guarded(task)
         if outcome.error is not None and not step.pass_on_error:
             self._broken.add(step.pipeline)
         return self._finish(outcome)
+
+    def _warn_of_lag(self, table: Surveyed) -> None:
+        if table.bounds is not None and describe_lag(table.step, table.bounds) is not None:
+            target = str(table.step.writing.target)
+            self.bus.emit(HorizonLag(target, table.bounds.lag_seconds, table.bounds.lag_blocker))
 
     def _guarded(self, task: _TableTask) -> TableOutcome:
         try:

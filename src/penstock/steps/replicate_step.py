@@ -28,6 +28,7 @@ class Reading:
     limit: int | None = None
     accept_source_change: bool = False
     timezone: str = "UTC"
+    horizon_warn_seconds: float = 900.0
 
 
 @dataclass(frozen=True, slots=True)

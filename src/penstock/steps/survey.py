@@ -145,6 +145,14 @@ def _refuse_first_load_after_windows(
         )
 
 
+def describe_lag(step: ReplicateStep, bounds: Bounds | None) -> str | None:
+    """What to tell people when an old transaction has held the horizon back for longer than they accept."""
+    if bounds is None or bounds.lag_seconds <= step.reading.horizon_warn_seconds:
+        return None
+    minutes = int(bounds.lag_seconds // 60)
+    return f"the horizon is held back for {minutes} min by {bounds.lag_blocker or 'a session that cannot be seen'}"
+
+
 def make_request(step: ReplicateStep, admission: Admission) -> ReadRequest:
     """What to read so that the table stands where its ledger says plus everything since."""
     reading = step.reading

@@ -219,6 +219,8 @@ class Bounds:
     snapshot: str | None = None
     chained: bool = False
     notes: tuple[str, ...] = ()
+    lag_seconds: float = 0.0  # how long an old transaction has held the horizon back
+    lag_blocker: str | None = None  # its session, where it can be seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from penstock.connectors.postgres.cursors import (
     shift,
 )
 from penstock.connectors.postgres.filters import Arguments, Filter, range_terms, render, xid_sql
-from penstock.connectors.postgres.horizon import Facts, XidWindow, check_position, notes_of, refuse_wrapped
+from penstock.connectors.postgres.horizon import Facts, XidWindow, check_position, lag_of, notes_of, refuse_wrapped
 from penstock.connectors.postgres.targets import Target
 from penstock.errors import ConfigError, ExtractionError
 from penstock.values import START, Bounds, Cursor, Position
@@ -298,6 +298,8 @@ def _settle_incremental(extent: Extent, answers: Answers, facts: Facts, snapshot
     chained = position.chain_end is not None
     idle = not extent.first and after.chain_end is None and not answers.found
     bounds = Bounds(wanted.lower, position.cursor, position, idle or None, chained=chained)
+    if target.heap:
+        bounds = replace(bounds, lag_seconds=lag_of(facts), lag_blocker=facts.blocker)
     notes = notes_of(facts, after) if target.heap else (NO_HORIZON,)
     return replace(extent, wanted=wanted, bounds=_finish(bounds, answers, _estimate(extent), snapshot, notes))
 

@@ -7,7 +7,7 @@ stamps and the order of commits need not agree. The horizon is the snapshot's xm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from penstock.errors import ConfigError, ExtractionError
@@ -17,7 +17,6 @@ XID_MASK = 0xFFFFFFFF
 FIRST_NORMAL_XID = 3  # 1 and 2 mark rows older than every transaction
 HORIZON_LIMIT = 1 << 31
 HORIZON_WARN = 1 << 30
-BLOCKER_AGE = timedelta(minutes=15)
 
 _OPEN = """open_transactions AS (
     SELECT pid, datname, usename, xact_start, backend_xid, backend_type FROM pg_stat_activity
@@ -174,14 +173,18 @@ def notes_of(facts: Facts, after: Position | None) -> tuple[str, ...]:
     notes = []
     if facts.top > facts.horizon:
         notes.append(f"horizon lag: {facts.top - facts.horizon} transactions")
-    if facts.blocker and facts.blocked_since and facts.now - facts.blocked_since >= BLOCKER_AGE:
-        minutes = int((facts.now - facts.blocked_since).total_seconds() // 60)
-        notes.append(f"the horizon is held back for {minutes} min by {facts.blocker}")
     if not facts.sees_everyone:
         notes.append("transactions of other users are not visible: grant pg_read_all_stats, or lookback covers them")
     if after and after.horizon is not None and facts.top - after.horizon > HORIZON_WARN:
         notes.append(f"the last load's horizon is {facts.top - after.horizon} transactions old; the limit is 2^31")
     return tuple(notes)
+
+
+def lag_of(facts: Facts) -> float:
+    """Seconds for which the oldest open write transaction has held the horizon back; 0 where none does."""
+    if facts.top <= facts.horizon or facts.blocked_since is None:
+        return 0.0
+    return max(0.0, (facts.now - facts.blocked_since).total_seconds())
 
 
 def refuse_wrapped(facts: Facts, stream: str) -> None:
