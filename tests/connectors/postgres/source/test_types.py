@@ -46,7 +46,7 @@ EXACT: list[tuple[str, str, str, Any]] = [
     ("date", "'9999-12-31'", "date", date(9999, 12, 31)),
     ("time", "'23:59:59.999999'", "time", time(23, 59, 59, 999999)),
     ("timetz", "'10:00:00+02'", "string", "10:00:00+02"),
-    ("timestamp", "'0001-01-01 00:00:00'", "timestamp", datetime(1, 1, 1)),  # noqa: DTZ001
+    ("timestamp", "'0001-01-01 00:00:00'", "timestamp", datetime(1, 1, 1)),
     ("timestamptz", "'2024-03-31 03:30:00+02'", "timestamptz", datetime(2024, 3, 31, 1, 30, tzinfo=UTC)),
     ("interval", "'1 year 2 mons 3 days 4.5 s'", "interval", INTERVAL),
     ("uuid", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
