@@ -40,7 +40,7 @@ def _csv_cells(column: pa.Array, kind: str, delimiter: str, null_value: str) -> 
             [None if v is None else json.dumps(_plain(v), ensure_ascii=False) for v in column.to_pylist()], pa.string()
         )
     text = to_text(column, kind) if column.type != pa.string() else column
-    if null_value or pa.types.is_string(column.type):
+    if null_value or kind == "binary" or pa.types.is_string(column.type):
         text = _quote_cells(text, delimiter, null_value)
     return pc.fill_null(text, null_value)
 

@@ -190,7 +190,7 @@ class FilesLoad:
         failpoint("commit.started")
         before = read_manifest(self.folder)
         known = before.find(self.plan.load_id) if before else None
-        if known is not None:
+        if known is not None and known.epoch == self.job.epoch:
             return _receipt(known, repeated=True)
         if before is None or before.head.epoch != self.job.epoch or not self._lock.is_held:
             raise self._overtaken(before)
