@@ -14,7 +14,7 @@ from penstock.connectors.files.destination import FilesDestination
 from penstock.connectors.files.source import FilesSource
 from penstock.schema.types import from_arrow_schema, to_arrow_schema
 from penstock.testing.loads import Loads
-from penstock.values import Batch, CommitReceipt, Connection, ReadRequest, StreamName, Strategy, TableName, TableSchema
+from penstock.values import Batch, CommitReceipt, Connection, ReadRequest, Strategy, StreamName, TableName, TableSchema
 
 
 @dataclass

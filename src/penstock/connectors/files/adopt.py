@@ -9,7 +9,7 @@ from penstock.connectors.files.listing import FileRef, Listing, list_folder
 from penstock.connectors.files.manifest import Manifest, Part
 from penstock.connectors.files.options import FileExtra
 from penstock.connectors.files.read_csv import csv_names, read_csv
-from penstock.connectors.files.read_jsonl import read_lines
+from penstock.connectors.files.read_jsonl import parse_lines, read_blocks
 from penstock.connectors.files.read_parquet import read_footer
 from penstock.connectors.files.schemas import describe_files
 from penstock.values import StreamName, TableSchema
@@ -55,6 +55,6 @@ def _count_rows(folder: Path, ref: FileRef) -> int:
     if ref.format == "parquet":
         return read_footer(folder, ref).rows
     if ref.format == "jsonl":
-        return sum(len(lines.rows) for lines in read_lines(folder, ref))
+        return sum(len(parse_lines(ref, block).rows) for block in read_blocks(folder, ref))
     names = csv_names(folder, ref)
     return sum(batch.num_rows for batch in read_csv(folder, ref, names[:1])) if names else 0

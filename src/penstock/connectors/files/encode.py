@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from penstock.connectors.files.texts import to_text
-from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of, list_item, struct_fields
+from penstock.connectors.files.texts import is_nested, to_text
+from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,12 +34,8 @@ def _csv_cells(column: pa.Array, kind: str, delimiter: str, null_value: str) -> 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if list_item(kind) is not None or struct_fields(kind) is not None:
-        column = pa.array(
-            [None if v is None else json.dumps(_plain(v), ensure_ascii=False) for v in column.to_pylist()], pa.string()
-        )
     text = to_text(column, kind) if column.type != pa.string() else column
-    if null_value or kind == "binary" or pa.types.is_string(column.type):
+    if null_value or kind == "binary" or is_nested(kind) or pa.types.is_string(column.type):
         text = _quote_cells(text, delimiter, null_value)
     return pc.fill_null(text, null_value)
 
@@ -80,9 +75,8 @@ def _json_cells(column: pa.Array, kind: str) -> pa.Array:
     if kind in FLOATS:
         text = to_text(column, kind)
         return pc.if_else(pc.is_finite(column), text, pc.binary_join_element_wise('"', text, '"', ""))
-    if list_item(kind) is not None or struct_fields(kind) is not None:
-        values = [None if v is None else _dump(v) for v in column.to_pylist()]
-        return pa.array(values, pa.string())
+    if is_nested(kind):
+        return to_text(column, kind)
     return _json_strings(to_text(column, kind))
 
 
@@ -96,29 +90,6 @@ def _json_strings(text: pa.Array) -> pa.Array:
     if pc.any(pc.match_substring_regex(text, r'["\\]')).as_py():
         text = pc.replace_substring(pc.replace_substring(text, "\\", "\\\\"), '"', '\\"')
     return pc.binary_join_element_wise('"', text, '"', "")
-
-
-def _dump(value: object) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _plain(value: Any) -> object:
-    """A nested value as JSON has it; what JSON has no form for becomes the text `from_text` reads."""
-    import pyarrow as pa
-
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if value - value == 0 else str(value)
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    from_python = pa.array([value])
-    kind = "binary" if isinstance(value, bytes) else "interval" if isinstance(value, tuple) else "other"
-    return to_text(from_python, kind)[0].as_py()
 
 
 def _join(cells: Sequence[pa.Array], separator: str, end: str) -> bytes:

@@ -88,25 +88,3 @@ def _spell(kind: str) -> str:
 
 def _within(kinds: Collection[str], allowed: tuple[str, ...]) -> bool:
     return all(kind in allowed for kind in kinds)
-
-
-_WIDER = (
-    ("int8", "int16", "int32", "int64"),
-    ("uint8", "uint16", "uint32", "uint64"),
-    ("int8", "int16", "int32", "float64"),
-    ("float32", "float64"),
-    ("date", "timestamp"),
-    ("uuid", "string"),
-    ("enum", "string"),
-    ("json", "string"),
-)
-
-
-def common_type(left: str, right: str) -> str | None:
-    """The narrowest type that holds every value of both exactly, None where only a lossy one would."""
-    if left == right or "null" in (left, right):
-        return right if left == "null" else left
-    for chain in _WIDER:
-        if left in chain and right in chain:
-            return chain[max(chain.index(left), chain.index(right))]
-    return None

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from penstock.connectors.files.places import PRIVATE, partition_segment, stage_file, sync_folder, to_segment
-from penstock.connectors.files.sinks import Sink, Style, is_nested, open_sink
-from penstock.connectors.files.texts import to_text
+from penstock.connectors.files.sinks import Sink, Style, open_sink
+from penstock.connectors.files.texts import is_nested, to_text
 from penstock.errors import ConfigError, ContractError, FencedError, LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks

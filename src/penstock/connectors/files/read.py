@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.connectors.files.fast_jsonl import parse_block
 from penstock.connectors.files.listing import FileRef
 from penstock.connectors.files.read_csv import csv_names, line_of_row, read_csv
-from penstock.connectors.files.read_jsonl import DECODER, BadRowError, read_lines, to_batch, to_column
+from penstock.connectors.files.read_jsonl import (
+    DECODER,
+    BadRowError,
+    Block,
+    parse_lines,
+    read_blocks,
+    to_batch,
+    to_column,
+)
 from penstock.connectors.files.read_parquet import read_parquet
-from penstock.connectors.files.sinks import is_nested
-from penstock.connectors.files.texts import BadCellError, from_text, to_text
+from penstock.connectors.files.texts import BadCellError, from_text, is_nested, to_text
 from penstock.errors import ExtractionError
 from penstock.schema.types import TEXTUAL, from_arrow_type, to_arrow_type
 from penstock.values import Field, TableSchema
@@ -57,15 +65,20 @@ def _raw_batches(plan: ReadPlan, ref: FileRef, wanted: list[str]) -> Iterator[pa
 
 def _read_jsonl(plan: ReadPlan, ref: FileRef) -> Iterator[pa.RecordBatch]:
     inside = plan.schema.without(*ref.partition)
-    for lines in read_lines(plan.root, ref, batch_bytes=plan.batch_bytes):
-        if not lines.rows:
-            continue
-        try:
-            batch = to_batch(lines, inside, strict=plan.inferred, own=ref.own)
-        except BadRowError as error:
-            raise _misfit(ref, f"line {lines.numbers[error.index]}", error.column) from error
+    for block in read_blocks(plan.root, ref, block_bytes=plan.batch_bytes):
+        batch = parse_block(block.content, inside, strict=plan.inferred, own=ref.own)
+        if batch is None:
+            batch = _parse_exactly(plan, ref, block, inside)
         for start in range(0, batch.num_rows, plan.batch_rows):
             yield _fit(plan, ref, batch.slice(start, plan.batch_rows), 0)
+
+
+def _parse_exactly(plan: ReadPlan, ref: FileRef, block: Block, schema: TableSchema) -> pa.RecordBatch:
+    lines = parse_lines(ref, block)
+    try:
+        return to_batch(lines, schema, strict=plan.inferred, own=ref.own)
+    except BadRowError as error:
+        raise _misfit(ref, f"line {lines.numbers[error.index]}", error.column) from error
 
 
 def _fit(plan: ReadPlan, ref: FileRef, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
@@ -127,8 +140,8 @@ def fit_column(column: pa.Array, kind: str, *, strict: bool, own: bool = True) -
         return _from_text_column(column, kind, strict=strict, own=own)
     if pt.is_duration(column.type) and kind == "interval":
         return _from_durations(column)
-    if kind in TEXTUAL and not is_nested(spelled := from_arrow_type(column.type)):
-        return to_text(column, spelled)
+    if kind in TEXTUAL:
+        return to_text(column, from_arrow_type(column.type))
     return _cast(column, target)
 
 

@@ -14,13 +14,11 @@ from penstock.connectors.files.listing import FileRef, check_unchanged
 from penstock.connectors.files.text_stream import TextStream
 from penstock.connectors.files.texts import BadCellError, from_text
 from penstock.errors import ExtractionError
-from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of, list_item, struct_fields, to_arrow_type
+from penstock.schema.types import FLOATS, SIGNED, TEXTUAL, UNSIGNED, decimal_of, list_item, struct_fields, to_arrow_type
 from penstock.values import Field, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_BATCH_ROWS = 20_000
 
 
 class Number(str):
@@ -50,38 +48,57 @@ DECODER = json.JSONDecoder(
 
 @dataclass(slots=True)
 class Lines:
-    """Rows of one batch, and the line each stood on."""
+    """Rows of one block, and the line each stood on."""
 
     rows: list[Row] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    size: int = 0
 
 
-def read_lines(root: Path, ref: FileRef, *, batch_bytes: int = 4 << 20) -> Iterator[Lines]:
-    """Raises ExtractionError with file and line for what is not one JSON object per line."""
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines of a file, the first of which has this number."""
+
+    content: bytes
+    first_line: int
+
+
+def read_blocks(root: Path, ref: FileRef, *, block_bytes: int = 4 << 20) -> Iterator[Block]:
+    """The file in runs of whole lines; a line longer than a block is a block."""
     stream = TextStream(root, ref)
-    batch = Lines()
+    waiting: list[bytes] = []
+    line = 1
     try:
-        for number, line in enumerate(stream.lines("strict"), start=1):
-            if line.isspace():
+        while piece := stream.read(block_bytes):
+            end = piece.rfind(b"\n") + 1
+            if not end:
+                waiting.append(piece)
                 continue
-            batch.rows.append(_parse(ref, number, line))
-            batch.numbers.append(number)
-            batch.size += len(line)
-            if batch.size >= batch_bytes or len(batch.rows) >= _BATCH_ROWS:
-                yield batch
-                batch = Lines()
+            block = Block(b"".join([*waiting, piece[:end]]), line)
+            waiting = [piece[end:]]
+            line += block.content.count(b"\n")
+            yield block
         check_unchanged(root, ref, stream.file)
-        yield batch
-    except UnicodeDecodeError as error:
-        raise ExtractionError(f"{ref.path} is not UTF-8 text", where=str(root), fix="set extra.encoding") from error
+        if any(waiting):
+            yield Block(b"".join(waiting), line)
     finally:
         stream.close()
 
 
-def _parse(ref: FileRef, number: int, line: str) -> Row:
+def parse_lines(ref: FileRef, block: Block) -> Lines:
+    """Raises ExtractionError with file and line for what is not one JSON object per line."""
+    parsed = Lines()
+    for number, raw in enumerate(block.content.split(b"\n"), start=block.first_line):
+        if raw and not raw.isspace():
+            parsed.rows.append(_parse(ref, number, raw))
+            parsed.numbers.append(number)
+    return parsed
+
+
+def _parse(ref: FileRef, number: int, raw: bytes) -> Row:
     try:
-        row = DECODER.decode(line)
+        row = DECODER.decode(raw.decode())
+    except UnicodeDecodeError:
+        raise _bad_line(ref, number, "not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise _bad_line(ref, number, f"not JSON from character {error.colno} on ({error.msg})") from None
     except RecursionError:
@@ -129,10 +146,8 @@ def to_column(values: list[Any], kind: str, *, strict: bool, own: bool) -> pa.Ar
     import pyarrow as pa
 
     if kind == "json":
-        texts = (
-            values if own and all(v is None or type(v) is str for v in values) else [_dump_or_none(v) for v in values]
-        )
-        return pa.array(texts, pa.string())
+        is_text = own and all(v is None or type(v) is str for v in values)
+        return _to_strings(values if is_text else [_dump_or_none(v) for v in values])
     if list_item(kind) is not None or struct_fields(kind) is not None:
         return _to_nested(values, kind)
     if kind == "bool":
@@ -141,12 +156,31 @@ def to_column(values: list[Any], kind: str, *, strict: bool, own: bool) -> pa.Ar
     if kind == "null":
         _check_each(values, ())
         return pa.nulls(len(values))
+    if kind in TEXTUAL and kind != "numeric":
+        if strict:
+            _check_each(values, (str,))
+        return _to_strings([v if v is None or type(v) is str else dump(v) for v in values])
     numeric = kind in (*SIGNED, *UNSIGNED, *FLOATS, "numeric") or decimal_of(kind) is not None
     _check_each(values, (Number, str) if numeric else (str,))
     if strict and numeric and kind != "numeric":
         _check_each(values, (Number,))
-    texts = pa.array(values, pa.string())
-    return texts if kind in ("string", "uuid", "enum") else from_text(texts, kind, strict=strict)
+    texts = _to_strings(values)
+    return from_text(texts, kind, strict=strict)
+
+
+def _to_strings(values: Sequence[str | None]) -> pa.Array:
+    """JSON can spell half a surrogate pair, which is no text."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError as error:
+        wrong = (i for i, v in enumerate(values) if v is not None and not _is_text(v))
+        raise BadCellError(next(wrong)) from error
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _check_each(values: Sequence[object], allowed: tuple[type, ...]) -> None:

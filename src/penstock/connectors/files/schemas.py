@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from penstock.connectors.files.infer import common_type, guess_kind, settle
+from penstock.connectors.files.infer import guess_kind, settle
 from penstock.connectors.files.listing import FileRef, Listing
 from penstock.connectors.files.read_csv import csv_names, read_csv
-from penstock.connectors.files.read_jsonl import Number, read_lines
+from penstock.connectors.files.read_jsonl import Number, parse_lines, read_blocks
 from penstock.connectors.files.read_parquet import read_footer
 from penstock.errors import ConfigError, ExtractionError
+from penstock.schema.evolution import common_type
 from penstock.schema.types import is_type
 from penstock.values import Field, TableSchema
 
@@ -36,8 +37,8 @@ def describe_files(root: Path, listing: Listing, types: Mapping[str, str]) -> De
     guesses: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
     for ref in listing.files:
-        seen = _add_file(root, ref, typed, guesses, max(_LEAST_ROWS, _SAMPLE_ROWS // len(listing.files)))
-        for name in seen:
+        rows = max(_LEAST_ROWS, _SAMPLE_ROWS // len(listing.files))
+        for name in _add_file(root, ref, typed, guesses, types, rows):
             counts[name] = counts.get(name, 0) + 1
     mixture = "json" if any(ref.format == "jsonl" for ref in listing.files) else "string"
     guessed = {name: settle(kinds, mixture) for name, kinds in guesses.items()}
@@ -58,10 +59,16 @@ def _override(schema: TableSchema, types: Mapping[str, str]) -> TableSchema:
 
 
 def _add_file(
-    root: Path, ref: FileRef, typed: dict[str, Field], guesses: dict[str, list[str]], rows: int
-) -> Iterator[str]:
+    root: Path,
+    ref: FileRef,
+    typed: dict[str, Field],
+    guesses: dict[str, list[str]],
+    types: Mapping[str, str],
+    rows: int,
+) -> list[str]:
+    """The file's columns; what it says of their types goes into `typed` and `guesses`."""
     if ref.format == "parquet":
-        fields = read_footer(root, ref).fields
+        fields = [replace(f, type=types.get(f.name, f.type)) for f in read_footer(root, ref).fields]
         for item in fields:
             typed[item.name] = _unite(ref, typed[item.name], item) if item.name in typed else item
         names = [f.name for f in fields]
@@ -74,7 +81,7 @@ def _add_file(
         if name not in names:
             guesses.setdefault(name, []).append(_guess_texts([text]))
             names.append(name)
-    return iter(names)
+    return names
 
 
 def _unite(ref: FileRef, known: Field, found: Field) -> Field:
@@ -126,8 +133,8 @@ def _sample_csv(root: Path, ref: FileRef, rows: int) -> dict[str, list[str]]:
 def _sample_jsonl(root: Path, ref: FileRef, rows: int) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
     left = rows
-    for lines in read_lines(root, ref, batch_bytes=1 << 18):
-        share = lines.rows[:left]
+    for block in read_blocks(root, ref, block_bytes=1 << 18):
+        share = parse_lines(ref, block).rows[:left]
         for name in dict.fromkeys(key for row in share for key in row):
             kinds.setdefault(name, []).append(_guess_json([row.get(name) for row in share]))
         left -= len(share)

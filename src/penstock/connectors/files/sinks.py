@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from penstock.connectors.files import encode, intervals
 from penstock.connectors.files.options import Compression, FileFormat
 from penstock.connectors.files.places import sync_file
-from penstock.schema.types import TYPE_KEY, list_item, struct_fields, to_arrow_schema
+from penstock.schema.types import TYPE_KEY, to_arrow_schema
 from penstock.values import TableSchema
 
 if TYPE_CHECKING:
@@ -155,7 +155,3 @@ class TextSink:
         if not self._raw.closed:
             self._raw.close()
         sync_file(self.path)
-
-
-def is_nested(kind: str) -> bool:
-    return list_item(kind) is not None or struct_fields(kind) is not None

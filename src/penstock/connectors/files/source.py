@@ -257,13 +257,20 @@ def _pack(extent: Extent) -> Iterator[list[FileRef]]:
     waiting: list[FileRef] = []
     size = 0
     for ref in (piece for listed in extent.listing.files for piece in _cut_file(extent, listed)):
-        if waiting and size + ref.size > _SMALL_BYTES:
+        weight = _weigh(extent, ref)
+        if waiting and size + weight > _SMALL_BYTES:
             yield waiting
             waiting, size = [], 0
         waiting.append(ref)
-        size += ref.size
+        size += weight
     if waiting:
         yield waiting
+
+
+def _weigh(extent: Extent, ref: FileRef) -> int:
+    if ref.row_groups is None:
+        return ref.size
+    return sum(extent.footers[ref.path].group_bytes[i] for i in ref.row_groups)
 
 
 def _cut_file(extent: Extent, ref: FileRef) -> Iterator[FileRef]:

@@ -115,9 +115,9 @@ class TextStream:
         self._bytes.close()
         self.file.close()
 
-    def lines(self, errors: str = "replace") -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         """Lines with their ends as they are: LF, CR LF or a lone CR."""
-        with io.TextIOWrapper(io.BufferedReader(_Raw(self), _BLOCK), "utf-8", errors=errors, newline="") as text:
+        with io.TextIOWrapper(io.BufferedReader(_Raw(self), _BLOCK), "utf-8", errors="replace", newline="") as text:
             yield from text
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.connectors.files import intervals
-from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of, to_arrow_type
+from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of, list_item, struct_fields, to_arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _LEADING_ZERO = r"^-?0[0-9]"
-_EXACT_DIGITS_LENGTH = 16  # a sign or a point and 15 digits: every such number survives float64
+_EXACT_DIGITS_LENGTH = 15  # every number of so few digits survives float64
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?$"
 
@@ -28,13 +29,19 @@ class BadCellError(ValueError):
         super().__init__(f"cell {index} does not fit")
 
 
+def is_nested(kind: str) -> bool:
+    return list_item(kind) is not None or struct_fields(kind) is not None
+
+
 def to_text(column: pa.Array, kind: str) -> pa.Array:
-    """A column of scalars as strings that `from_text` reads back unchanged."""
+    """A column as strings that `from_text` reads back unchanged; lists and structs become JSON."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if kind == "interval":
         return intervals.to_texts(column)
+    if is_nested(kind):
+        return pa.array([None if v is None else to_json(v) for v in column.to_pylist()], pa.string())
     if kind == "binary":
         return pa.array([None if v is None else base64.b64encode(v).decode() for v in column.to_pylist()], pa.string())
     if decimal_of(kind) is not None:
@@ -42,6 +49,30 @@ def to_text(column: pa.Array, kind: str) -> pa.Array:
         text = pc.cast(column, pa.string())
         return _spell_out(text) if _any(pc.match_substring(text, "E")) else text
     return pc.cast(column, pa.string())
+
+
+def to_json(value: object) -> str:
+    """A list or struct as JSON text; what JSON has no form for is the text that `from_text` reads."""
+    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> object:
+    """A nested value as JSON has it; what JSON has no form for becomes the text `from_text` reads."""
+    import pyarrow as pa
+
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    from_python = pa.array([value])
+    kind = "binary" if isinstance(value, bytes) else "interval" if isinstance(value, tuple) else "other"
+    return to_text(from_python, kind)[0].as_py()
 
 
 def _spell_out(text: pa.Array) -> pa.Array:
