@@ -142,7 +142,7 @@ def test_two_processes_load_one_after_the_other(lake: Lake) -> None:
 
 def test_a_load_overtaken_in_its_sleep_cannot_commit(lake: Lake) -> None:
     loads = lake.loads()
-    sleeper = loads.destination.begin(loads.plan(SCHEMA))
+    sleeper = lake.destination.begin(loads.plan(SCHEMA))
     piece = write(sleeper, "0", as_table(make_rows(0, 5)))
     sleeper._lock.release()  # as if its machine had lost the lock
     lake.deliver(as_table(make_rows(100, 105)))

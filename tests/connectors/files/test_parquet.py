@@ -16,7 +16,7 @@ from penstock.values import ReadRequest, StreamName
 from tests.connectors.files.lake import Lake
 
 pytestmark = pytest.mark.feature("M11r")
-NOON = dt.datetime(2024, 2, 29, 12, 0, 0, 123456)  # noqa: DTZ001
+NOON = dt.datetime(2024, 2, 29, 12, 0, 0, 123456)
 
 
 def put(lake: Lake, name: str, columns: dict[str, Any], **options: Any) -> Path:
@@ -51,7 +51,7 @@ def test_types_of_other_writers(lake: Lake, array: pa.Array, kind: str, value: o
 
 
 def test_int96_timestamps_keep_microseconds_of_far_years(lake: Lake) -> None:
-    far = dt.datetime(1700, 1, 1, 0, 0, 0, 1)  # noqa: DTZ001
+    far = dt.datetime(1700, 1, 1, 0, 0, 0, 1)
     put(lake, "x.parquet", {"v": pa.array([far], pa.timestamp("us"))}, use_deprecated_int96_timestamps=True)
     assert lake.read("x.parquet") == [{"v": far}]
 

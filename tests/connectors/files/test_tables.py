@@ -235,7 +235,7 @@ def test_columns_added_and_widened_read_as_one_table(lake: Lake, kind: str) -> N
         ("float32", "float64", 0.5, 0.5),
         ("decimal(5,2)", "decimal(12,4)", Decimal("1.25"), Decimal("1.2500")),
         ("decimal(5,2)", "string", Decimal("1.25"), "1.25"),
-        ("date", "timestamp", dt.date(2024, 1, 2), dt.datetime(2024, 1, 2)),  # noqa: DTZ001
+        ("date", "timestamp", dt.date(2024, 1, 2), dt.datetime(2024, 1, 2)),
         ("list<int64>", "json", [1, None], "[1,null]"),
     ],
 )
