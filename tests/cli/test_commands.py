@@ -82,6 +82,7 @@ def here(ran: ProjectFolder, capsys: pytest.CaptureFixture[str]) -> InProcess:
 
 
 @pytest.mark.parametrize("words", SHAPES, ids=lambda words: words[0])
+@pytest.mark.claims("--json")
 def test_json_is_exactly_one_object_on_stdout(here: InProcess, words: tuple[str, ...]) -> None:
     done = here.run(*words, "--json")
     assert done.exit_code == 0, done.said
@@ -104,6 +105,7 @@ def test_the_schema_is_the_object_itself(here: InProcess) -> None:
 
 
 @pytest.mark.feature("M1")
+@pytest.mark.claims("--tags")
 def test_the_sample_project_runs_as_it_is_and_the_second_time_writes_nothing(tmp_path: Path) -> None:
     folder = ProjectFolder(tmp_path)
     assert folder.run("init", "shop").exit_code == 0
@@ -157,6 +159,7 @@ def test_a_filter_that_selects_nothing_exits_2(sample: ProjectFolder) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.claims("--pipeline", "--table")
 def test_a_failed_table_exits_1_and_the_others_are_done(sample: ProjectFolder) -> None:
     with sqlite3.connect(sample.path / "data" / "shop.db") as shop:
         shop.execute("DROP TABLE customers")
@@ -198,6 +201,7 @@ def test_a_target_that_is_not_ours_exits_4(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.claims("--verbose")
 def test_a_signal_stops_a_run_in_good_order(tmp_path: Path, number: signal.Signals, exit_code: int) -> None:
     folder = ProjectFolder(tmp_path)
     folder.run("init")
@@ -226,6 +230,7 @@ def test_an_unexpected_exception_is_one_line_and_its_details_are_kept(sample: Pr
     details.unlink()
 
 
+@pytest.mark.claims("--debug")
 def test_debug_shows_the_traceback(sample: ProjectFolder) -> None:
     done = sample.run("run", "--debug", faults="run.config_checked=raise")
     assert done.exit_code == 1
@@ -285,6 +290,7 @@ def test_a_transform_that_prints_does_not_break_the_json(sample: ProjectFolder) 
     assert read_json(done)["state"] == "succeeded"
 
 
+@pytest.mark.claims("--full-refresh")
 def test_full_refresh_shows_its_plan_and_asks_nobody_where_nobody_sits(sample: ProjectFolder) -> None:
     done = sample.run("run", "--full-refresh", "--table", "customers")
     assert done.exit_code == 0
@@ -292,15 +298,13 @@ def test_full_refresh_shows_its_plan_and_asks_nobody_where_nobody_sits(sample: P
     assert "Load these tables anew" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("answer", "exit_code", "said"), [("n\n", 2, "not confirmed"), ("y\n", 0, "succeeded")], ids=["no", "yes"]
-)
-def test_full_refresh_asks_on_a_terminal(sample: ProjectFolder, answer: str, exit_code: int, said: str) -> None:
+def on_a_terminal(folder: ProjectFolder, *words: str, types: str = "") -> Ended:
+    """The command with a terminal as its standard input, on which somebody has typed ahead."""
     keyboard, terminal = pty.openpty()
-    os.write(keyboard, answer.encode())
+    os.write(keyboard, types.encode())
     with subprocess.Popen(
-        [sys.executable, "-m", "penstock", "run", "--full-refresh", "--table", "customers"],
-        cwd=sample.path,
+        [sys.executable, "-m", "penstock", *words],
+        cwd=folder.path,
         stdin=terminal,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -309,9 +313,91 @@ def test_full_refresh_asks_on_a_terminal(sample: ProjectFolder, answer: str, exi
         stdout, stderr = process.communicate(timeout=60)
     os.close(keyboard)
     os.close(terminal)
-    assert process.returncode == exit_code, stdout + stderr
-    assert "Load these tables anew" in stderr
-    assert said in stdout + stderr
+    return Ended(process.returncode, stdout, stderr)
+
+
+@pytest.mark.parametrize(
+    ("answer", "exit_code", "said"), [("n\n", 2, "not confirmed"), ("y\n", 0, "succeeded")], ids=["no", "yes"]
+)
+def test_full_refresh_asks_on_a_terminal(sample: ProjectFolder, answer: str, exit_code: int, said: str) -> None:
+    done = on_a_terminal(sample, "run", "--full-refresh", "--table", "customers", types=answer)
+    assert done.exit_code == exit_code, done.said
+    assert "Load these tables anew" in done.stderr
+    assert said in done.said
+
+
+@pytest.mark.claims("--yes")
+def test_yes_leaves_the_question_out(sample: ProjectFolder) -> None:
+    done = on_a_terminal(sample, "run", "--full-refresh", "--yes", "--table", "customers")
+    assert done.exit_code == 0
+    assert "grade" in done.stderr
+    assert "Load these tables anew" not in done.stderr
+
+
+@pytest.mark.claims("--quiet")
+def test_quiet_shows_nothing_but_errors(sample: ProjectFolder) -> None:
+    assert sample.run("run", "--quiet").said == ""
+    failed = sample.run("run", "--quiet", "--table", "nobody")
+    assert (failed.exit_code, failed.stdout) == (2, "")
+    assert failed.stderr.startswith("error: ")
+
+
+@pytest.mark.claims("--config")
+def test_config_names_a_project_elsewhere_whose_paths_stay_its_own(ran: ProjectFolder, tmp_path: Path) -> None:
+    done = ProjectFolder(tmp_path).run("status", "-c", str(ran.path / "penstock.yaml"), "--json")
+    tables = read_json(done)["tables"]
+    assert isinstance(tables, list)
+    assert {table["state"] for table in tables} == {"done"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.claims("--env")
+def test_env_chooses_the_environment(sample: ProjectFolder) -> None:
+    project = (sample.path / "penstock.yaml").read_text()
+    sample.write(project + project.partition("dev:\n")[2].join(["\nother:\n", ""]))
+    assert read_json(sample.run("plan", "--env", "other", "--json"))["environment"] == "other"
+    unknown = sample.run("plan", "--env", "nobody")
+    assert unknown.exit_code == 2
+    assert "other" in unknown.stderr
+
+
+@pytest.mark.claims("--legacy")
+def test_legacy_turns_an_unknown_key_into_a_warning_on_stderr(sample: ProjectFolder) -> None:
+    project = (sample.path / "penstock.yaml").read_text()
+    sample.write(project.replace("      variant: sqlite\n", "      variant: sqlite\n      colour: blue\n", 1))
+    strict, lenient = sample.run("plan", "--json"), sample.run("plan", "--legacy", "--json")
+    assert strict.exit_code == 2
+    assert "colour" in strict.stdout
+    assert lenient.exit_code == 0
+    assert "warning: " in lenient.stderr
+    assert "colour" in lenient.stderr
+    assert "tables" in read_json(lenient)
+
+
+@pytest.mark.claims("--threads")
+def test_one_thread_runs_one_table_after_another(sample: ProjectFolder) -> None:
+    done = sample.run("run", "--threads", "1", "--full-refresh", "--verbose", "--json")
+    assert done.exit_code == 0, done.said
+    logged = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    steps = [
+        (line["event"], line["table"]) for line in logged if line.get("event") in {"TableStarted", "TableFinished"}
+    ]
+    assert len(steps) == 6
+    for (began, table), (ended, same) in zip(steps[::2], steps[1::2], strict=True):
+        assert (began, ended, table) == ("TableStarted", "TableFinished", same)
+
+
+@pytest.mark.claims("--limit")
+def test_limit_lands_in_a_sample_beside_the_target(sample: ProjectFolder) -> None:
+    assert sample.run("run", "--table", "customers", "--limit", "5", "--quiet").exit_code == 0
+    assert (count(sample, "customers"), count(sample, "customers__sample")) == (24, 5)
+
+
+@pytest.mark.claims("--engine")
+def test_an_engine_that_is_not_here_is_a_usage_error(sample: ProjectFolder) -> None:
+    done = sample.run("run", "--engine", "spark")
+    assert done.exit_code == 2
+    assert "spark" in done.stderr
 
 
 def test_no_secret_is_in_any_output_or_log(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ class ProjectCall(Call):
                 with redirect_stdout(sys.stderr) if self.as_json else nullcontext():
                     yield project
             except PenstockError as error:
-                logger.error("%s: %s", type(error).__name__, error)
+                if logger.handlers:  # without one, logging itself would print it a second time
+                    logger.error("%s: %s", type(error).__name__, error)
                 raise
             except (typer.Exit, typer.Abort):
                 raise
