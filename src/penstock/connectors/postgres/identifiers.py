@@ -9,6 +9,8 @@ def quote(name: str) -> str:
     """The name as a quoted identifier. Raises ConfigError for a name the server cannot hold."""
     if not name or "\0" in name:
         raise ConfigError(f"{name!r} cannot be the name of a table or column", fix="name it without NUL characters")
+    if len(name.encode()) > 63:  # the server would cut it off, and mean another table
+        raise ConfigError(f"{name!r} is longer than the 63 bytes of a name", fix="choose a shorter name")
     return '"' + name.replace('"', '""') + '"'
 
 

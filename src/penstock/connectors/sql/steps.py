@@ -276,7 +276,7 @@ class StepRunner:
     def quarantine(self, schema: TableSchema) -> TableName:
         """`<target>__quarantine`, made or widened by columns so that it takes rows of that shape."""
         target = self._plan.target
-        table = TableName(target.schema, f"{target.name}__quarantine")
+        table = TableName(target.schema, quarantine_name(target.name))
         if self._quarantine is None:
             there = self._dialect.describe(self._link, [table])[table]
             loose = replace(schema, fields=tuple(replace(f, nullable=True) for f in schema.fields), key=())
@@ -288,6 +288,15 @@ class StepRunner:
                 self._link.execute(self._dialect.add_column(table, field, schema.system))
                 self._quarantine.add(field.name)
         return table
+
+
+def quarantine_name(target: str) -> str:
+    """`<target>__quarantine`; where 63 bytes do not hold that, a digest stands for the end of the name."""
+    name = f"{target}__quarantine"
+    if len(name.encode()) <= 63:
+        return name
+    digest = hashlib.sha256(target.encode()).hexdigest()[:12]
+    return f"{target.encode()[:37].decode(errors='ignore')}_{digest}__quarantine"
 
 
 def key_index_name(table: TableName, key: Sequence[str]) -> str:

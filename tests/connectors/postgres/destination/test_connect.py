@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import threading
 import traceback
@@ -116,3 +117,20 @@ def test_waiting_for_the_loop_on_the_loop_is_our_own_bug_and_raises() -> None:
 
     with pytest.raises(RuntimeError, match="own thread"):
         loop.run(inner())
+
+
+def test_an_interrupt_ends_the_statement_at_the_server_too(session: Session, database: Connection) -> None:
+    waiting = Session(database, application="interrupted")
+    pid = waiting.query("SELECT pg_backend_pid()")[0][0]
+    state = "SELECT wait_event::text FROM pg_stat_activity WHERE pid = $1"
+
+    def interrupt() -> None:
+        while session.query(state, pid) != [("PgSleep",)]:
+            pass
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        waiting.query("SELECT pg_sleep(60)")
+    assert waiting.query("SELECT 1") == [(1,)]
+    waiting.close()

@@ -12,8 +12,8 @@ import pytest
 
 from penstock.connectors.postgres.connect import Session
 from penstock.connectors.postgres.destination import PostgresDestination
-from penstock.connectors.postgres.names import quote_table
-from penstock.errors import FencedError, LoadError
+from penstock.connectors.postgres.names import quote, quote_table
+from penstock.errors import ConfigError, FencedError, LoadError
 from penstock.schema.types import from_arrow_schema, to_arrow_schema
 from penstock.testing.loads import Loads, account_for, batches_of, write
 from penstock.values import (
@@ -331,6 +331,57 @@ def test_a_quarantined_row_commits_with_the_load(own_database: Connection, look:
     session.commit(pieces, account_for(pieces))
     session.abort()
     assert look.query("SELECT id, why FROM items__quarantine") == [("x", "not a number")]
+
+
+@pytest.mark.parametrize("name", ["long" * 15 + "abc", "ü" * 31, "é" * 28])
+def test_a_long_name_keeps_its_quarantine_apart(own_database: Connection, look: Session, name: str) -> None:
+    target = TableName("public", name)
+    loads = loads_to(own_database, target)
+    session = loads.destination.begin(loads.plan(ITEMS))
+    pieces = [write(session, "0", items((1, "a")))]
+    rejected = pa.table({"id": ["x"]})
+    pieces.append(session.write(SplitId("0"), 1, batches_of(rejected), into="quarantine"))
+    session.commit(pieces, account_for(pieces))
+    session.abort()
+    assert rows_of(look, target) == [(1, "a")]
+    (kept,) = look.query("SELECT relname::text FROM pg_class WHERE relname LIKE '%\\_\\_quarantine'")
+    assert look.query(f'SELECT id FROM "{kept[0]}"') == [("x",)]
+
+
+@pytest.mark.parametrize(
+    "name", ["select", 'a"b', "it's", "%s $1 {x} \\", "a.b", "Ü 🙂", "1", "x'); DROP TABLE canary; --"]
+)
+def test_a_hostile_name_is_only_a_name_everywhere(own_database: Connection, look: Session, name: str) -> None:
+    look.execute("CREATE TABLE canary ()")
+    target = TableName(f"s {name}", f"t {name}")
+    schema = TableSchema((Field(f"k {name}", "int64"), Field(f"v {name}", "string", comment=name)))
+    connection = replace(own_database, schema=target.schema, ledger_schema=f"l {name}")
+    loads = loads_to(connection, target, ingested_at_column=f"at {name}", holder=name)
+    key = (f"k {name}",)
+
+    def rows(text: str) -> pa.Table:
+        return pa.table([[1], [text]], names=list(schema.names))
+
+    plan = loads.plan(schema, "upsert", key=key)
+    loads.deliver(rows("first"), plan=plan)
+    look.execute(f"CREATE INDEX ON {quote_table(target)} ({quote(key[0])})")
+    for route, writers, steps in (
+        ("staged", 2, [EnsureKey(key), Upsert(key)]),
+        ("direct", 1, [CreateTable(), Insert(), Swap()]),
+        ("shadow", 2, [CreateTable(), Insert(), Swap()]),
+        ("staged", 1, [DeleteMatching(key), Insert()]),
+    ):
+        later = replace(loads.plan(schema, route=route, steps=steps), writers=writers)  # type: ignore[arg-type]
+        deliver(loads, later, [rows(route)])
+        assert rows_of(look, target, f"{quote(key[0])}, {quote(schema.names[1])}") == [(1, route)]
+    assert look.query("SELECT to_regclass('canary') IS NOT NULL") == [(True,)]
+    assert look.query("SELECT count(*) FROM pg_index WHERE indrelid = to_regclass($1)", quote_table(target)) == [(2,)]
+
+
+def test_a_name_the_server_would_cut_off_is_refused(own_database: Connection) -> None:
+    loads = loads_to(own_database, TableName("public", "x" * 64))
+    with pytest.raises(ConfigError, match="longer than the 63 bytes"):
+        loads.deliver(items((1, "a")))
 
 
 def test_describe_answers_for_many_tables_at_once(own_database: Connection, look: Session) -> None:
