@@ -94,8 +94,23 @@ def _run_pandas(offer: Offer, call: Call) -> Iterator[pa.RecordBatch]:
     import pandas as pd
     import pyarrow as pa
 
-    frame = offer.table().to_pandas(types_mapper=pd.ArrowDtype)
+    frame = offer.table().to_pandas(types_mapper=_pandas_dtype)
     yield from _batches(pa.Table.from_pandas(_checked(call(frame), pd.DataFrame), preserve_index=False))
+
+
+def _pandas_dtype(kind: pa.DataType) -> Any:
+    """Integers and booleans as pandas' own nullable types, which can do all arithmetic; the rest as Arrow's.
+
+    Floats too: pandas' nullable ones turn NaN into NULL.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    if pa.types.is_boolean(kind):
+        return pd.BooleanDtype()
+    if pa.types.is_integer(kind):
+        return pd.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uI", "UI"))
+    return pd.ArrowDtype(kind)
 
 
 def _run_table(offer: Offer, call: Call) -> Iterator[pa.RecordBatch]:

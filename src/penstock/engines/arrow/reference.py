@@ -109,7 +109,7 @@ def _execute(path: Path, reference: str) -> types.ModuleType:
     _forget_neighbours()
     try:
         with importable(path.parent):
-            exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102 - the user's own code
+            exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the user's own code
     except (Exception, SystemExit) as error:
         raise user_error(error, path, f"the transform file of {reference!r}") from error
     return module

@@ -1,0 +1,472 @@
+"""Transforms by annotation and by SQL: frames, scopes, schemas, and errors that name a line and no value."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.engines.arrow import ArrowEngine
+from penstock.engines.arrow.transform import ArrowTransform
+from penstock.engines.scope import TransformContext, transform
+from penstock.errors import ConfigError, TransformError
+from penstock.schema.types import from_arrow_schema
+from penstock.values import Field, RunId, TableSchema
+from tests.engines.arrow.pipes import rows_of
+
+CONTEXT = TransformContext("orders", "raw_orders", "sales", RunId("r1"), dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+HEAD = "from penstock.engines.scope import transform\n"
+ONLY_CHECKING = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+Load = Callable[..., ArrowTransform]
+
+# the same row-wise function in each frame
+ROW_WISE = {
+    "duckdb.DuckDBPyRelation": """
+import duckdb
+def f(df: duckdb.DuckDBPyRelation):
+    return df.filter("id % 2 = 0").project("id, upper(name) AS name, price * 2 AS doubled")
+""",
+    "polars.DataFrame": """
+import polars as pl
+def f(df: pl.DataFrame) -> pl.DataFrame:
+    return df.filter(pl.col("id") % 2 == 0).select(
+        "id", pl.col("name").str.to_uppercase(), (pl.col("price") * 2).alias("doubled"))
+""",
+    "polars.LazyFrame": """
+from polars import LazyFrame, col
+def f(df: LazyFrame):
+    return df.filter(col("id") % 2 == 0).select(
+        "id", col("name").str.to_uppercase(), (col("price") * 2).alias("doubled"))
+""",
+    "pandas.DataFrame": """
+import pandas as pd
+def f(df: pd.DataFrame):
+    df = df[df["id"] % 2 == 0]
+    return pd.DataFrame({"id": df["id"], "name": df["name"].str.upper(), "doubled": df["price"] * 2})
+""",
+    "pyarrow.Table": """
+import pyarrow as pa, pyarrow.compute as pc
+def f(df: pa.Table):
+    df = df.filter(pc.equal(pc.bit_wise_and(df["id"], 1), 0))
+    return pa.table({"id": df["id"], "name": pc.utf8_upper(df["name"]), "doubled": pc.multiply(df["price"], 2.0)})
+""",
+    "pyarrow.RecordBatch": """
+import pyarrow as pa, pyarrow.compute as pc
+def f(df: pa.RecordBatch):
+    df = df.filter(pc.equal(pc.bit_wise_and(df["id"], 1), 0))
+    doubled = pc.multiply(df["price"], 2.0)
+    return pa.record_batch({"id": df["id"], "name": pc.utf8_upper(df["name"]), "doubled": doubled})
+""",
+}
+WHOLE_TABLE = {
+    "duckdb.DuckDBPyRelation": """
+import duckdb
+@transform(scope="table")
+def f(df: duckdb.DuckDBPyRelation):
+    return df.aggregate("id % 3 AS k, count(*) AS n, max(name) AS name", "id % 3").order("k")
+""",
+    "polars.DataFrame": """
+import polars as pl
+@transform(scope="table")
+def f(df: pl.DataFrame):
+    counted = pl.len().cast(pl.Int64).alias("n")
+    return df.group_by((pl.col("id") % 3).alias("k")).agg(counted, pl.col("name").max()).sort("k")
+""",
+    "polars.LazyFrame": """
+import polars as pl
+@transform(scope="table")
+def f(df: pl.LazyFrame):
+    counted = pl.len().cast(pl.Int64).alias("n")
+    return df.group_by((pl.col("id") % 3).alias("k")).agg(counted, pl.col("name").max()).sort("k")
+""",
+    "pandas.DataFrame": """
+import pandas as pd
+@transform(scope="table")
+def f(df: pd.DataFrame):
+    found = df.assign(k=df["id"] % 3).groupby("k").agg(n=("id", "count"), name=("name", "max")).reset_index()
+    return found
+""",
+    "pyarrow.Table": """
+import pyarrow as pa, pyarrow.compute as pc
+@transform(scope="table")
+def f(df: pa.Table):
+    k = pc.subtract(df["id"], pc.multiply(pc.divide(df["id"], 3), 3))
+    found = pa.table({"k": k, "id": df["id"], "name": df["name"]}).group_by("k").aggregate(
+        [("id", "count"), ("name", "max")])
+    return found.select(["k", "id_count", "name_max"]).rename_columns(["k", "n", "name"]).sort_by("k")
+""",
+    "pyarrow.RecordBatch": """
+import pyarrow as pa, pyarrow.compute as pc
+@transform(scope="table")
+def f(df: pa.RecordBatch):
+    k = pc.subtract(df["id"], pc.multiply(pc.divide(df["id"], 3), 3))
+    found = pa.table({"k": k, "id": df["id"], "name": df["name"]}).group_by("k").aggregate(
+        [("id", "count"), ("name", "max")])
+    found = found.select(["k", "id_count", "name_max"]).rename_columns(["k", "n", "name"]).sort_by("k").combine_chunks()
+    return found.to_batches()[0] if found.num_rows else pa.RecordBatch.from_pylist([], schema=found.schema)
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArrowEngine]:
+    made = ArrowEngine(memory_bytes=128 << 20, threads=2, temp_dir=tmp_path_factory.mktemp("work"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def load(engine: ArrowEngine, tmp_path: Path) -> Load:
+    def load_source(source: str, *, reference: str = "t.py::f", **options: str) -> ArrowTransform:
+        (tmp_path / "t.py").write_text(HEAD + source)
+        made = engine.load_transform(reference, str(tmp_path), **options)
+        assert isinstance(made, ArrowTransform)
+        return made
+
+    return load_source
+
+
+def table_of(rows: int) -> pa.RecordBatch:
+    return rows_of(id=range(rows), name=[f"n{number:03}" for number in range(rows)], price=[0.5] * rows)
+
+
+SCHEMA = from_arrow_schema(table_of(1).schema)
+
+
+def run(made: ArrowTransform, batches: Sequence[pa.RecordBatch]) -> list[dict[str, object]]:
+    return [row for batch in made.stream(iter(batches), batches[0].schema) for row in batch.to_pylist()]
+
+
+def line_of(source: str, text: str) -> int:
+    return next(number for number, line in enumerate((HEAD + source).splitlines(), 1) if text in line)
+
+
+@pytest.mark.feature("M7")
+@pytest.mark.parametrize("frame", ROW_WISE)
+def test_a_function_gets_the_frame_it_is_annotated_with(load: Load, frame: str) -> None:
+    made = load(ROW_WISE[frame])
+    assert (made.scope, made.frame.annotation) == ("rows", frame)
+    assert run(made, [table_of(3), table_of(2)]) == [
+        {"id": 0, "name": "N000", "doubled": 1.0},
+        {"id": 2, "name": "N002", "doubled": 1.0},
+        {"id": 0, "name": "N000", "doubled": 1.0},
+    ]
+    assert [(f.name, f.type) for f in made.output_schema(SCHEMA).fields] == [
+        ("id", "int64"),
+        ("name", "string"),
+        ("doubled", "float64"),
+    ]
+
+
+@pytest.mark.feature("M7")
+@pytest.mark.parametrize("frame", WHOLE_TABLE)
+def test_a_whole_table_function_sees_all_batches_together(load: Load, frame: str) -> None:
+    made = load(WHOLE_TABLE[frame])
+    assert made.scope == "table"
+    assert run(made, [table_of(4).slice(0, 2), table_of(4).slice(2, 2), table_of(7).slice(4, 3)]) == [
+        {"k": 0, "n": 3, "name": "n006"},
+        {"k": 1, "n": 2, "name": "n004"},
+        {"k": 2, "n": 2, "name": "n005"},
+    ]
+
+
+@pytest.mark.parametrize("frame", ROW_WISE)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@given(cuts=st.lists(st.integers(1, 7), min_size=1, max_size=5))
+def test_any_cut_into_batches_gives_the_same_rows(load: Load, frame: str, cuts: list[int]) -> None:
+    made = load(ROW_WISE[frame])
+    whole, start, batches = table_of(sum(cuts)), 0, []
+    for size in cuts:
+        batches.append(whole.slice(start, size))
+        start += size
+    assert run(made, batches) == run(made, [whole])
+
+
+@pytest.mark.parametrize("frame", [*ROW_WISE])
+def test_types_pass_through_every_frame_unchanged(load: Load, frame: str) -> None:
+    columns = {
+        "i": pa.array([1, None], pa.int32()),
+        "d": pa.array([Decimal("1.50"), None], pa.decimal128(12, 2)),
+        "t": pa.array([dt.datetime(2024, 1, 1, 2, 3, 4, 5), None], pa.timestamp("us")),
+        "z": pa.array([dt.datetime(2024, 1, 1), None], pa.timestamp("us", "UTC")),
+        "y": pa.array([dt.date(2024, 1, 1), None], pa.date32()),
+        "b": pa.array([True, None]),
+        "x": pa.array([b"\x00", None], pa.binary()),
+        "f": pa.array([1.5, None], pa.float32()),
+        "u": pa.array([2**64 - 1, None], pa.uint64()),
+        "s": pa.array(["", None], pa.string()),
+    }
+    rows = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    module, _, name = frame.rpartition(".")
+    made = load(f"import {module}\ndef f(df: {module}.{name}):\n    return df\n")
+    (result,) = made.stream([rows], rows.schema)
+    assert [(f.name, f.type) for f in result.schema] == [(f.name, f.type) for f in rows.schema]
+    assert result.to_pylist() == rows.to_pylist()
+    assert made.output_schema(from_arrow_schema(rows.schema)).names == tuple(columns)
+
+
+@pytest.mark.parametrize("frame", [*ROW_WISE])
+def test_nan_stays_nan_and_null_stays_null_in_every_frame(load: Load, frame: str) -> None:
+    module, _, name = frame.rpartition(".")
+    made = load(f"import {module}\ndef f(df: {module}.{name}):\n    return df\n")
+    rows = pa.RecordBatch.from_arrays([pa.array([float("nan"), None])], names=["f"])
+    assert [str(row["f"]) for row in run(made, [rows])] == ["nan", "None"]
+
+
+def test_a_column_passed_on_keeps_its_logical_type_but_promises_no_null_and_no_length(load: Load) -> None:
+    incoming = TableSchema((Field("u", "uuid", nullable=False, native="uuid"), Field("n", "numeric")))
+    made = load("import duckdb\ndef f(df: duckdb.DuckDBPyRelation):\n    return df.project('u, n, n || u AS both')\n")
+    assert made.output_schema(incoming).fields == (Field("u", "uuid"), Field("n", "numeric"), Field("both", "string"))
+
+
+def test_the_second_parameter_is_told_where_the_transform_runs(load: Load) -> None:
+    source = """
+import pyarrow as pa
+def f(df: pa.Table, ctx) -> pa.Table:
+    return df.append_column("at", pa.array([f"{ctx.pipeline}.{ctx.target}" if ctx else ""] * len(df), pa.string()))
+"""
+    made = load(source).with_context(CONTEXT)
+    assert run(made, [rows_of(id=[1])]) == [{"id": 1, "at": "sales.raw_orders"}]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from __future__ import annotations\nimport polars as pl\ndef f(df: pl.DataFrame): return df",
+        "import polars as pl\ndef f(df: 'pl.DataFrame'): return df",
+        f"{ONLY_CHECKING}    import polars as p\ndef f(df: 'p.DataFrame'): return df",
+        f"{ONLY_CHECKING}    from polars import DataFrame as D\ndef f(df: 'D'): return df",
+    ],
+)
+def test_annotations_written_as_text_are_understood(engine: ArrowEngine, tmp_path: Path, source: str) -> None:
+    (tmp_path / "t.py").write_text(source)
+    made = engine.load_transform("t.py::f", str(tmp_path))
+    assert isinstance(made, ArrowTransform)
+    assert made.frame.annotation == "polars.DataFrame"
+
+
+@pytest.mark.feature("M7")
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("def f(df): return df", "settings.transform_frame \\(pyspark\\)"),
+        ("def f(df: int): return df", "builtins.int is no frame"),
+        ("def f(df: 'pyspark.sql.DataFrame'): return df", "needs the spark engine"),
+        ("def f(): return 1", "write \\(df\\) or \\(df, ctx\\)"),
+        ("def f(df, ctx, more): return df", "write \\(df\\) or \\(df, ctx\\)"),
+        ("def f(*df): return df", "write \\(df\\) or \\(df, ctx\\)"),
+        ("def g(df): return df", "did you mean|functions there: transform, g"),
+    ],
+)
+def test_a_signature_the_engine_cannot_serve_is_an_error_with_line_and_choices(
+    load: Load, tmp_path: Path, source: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"(?s){says}") as caught:
+        load(source)
+    assert "t.py" in str(caught.value.where)
+    if "def f" in source:
+        assert str(caught.value.where).endswith("t.py:2")
+
+
+def test_without_annotation_the_project_setting_decides(load: Load) -> None:
+    assert load("def f(df): return df", default_frame="polars").frame.annotation == "polars.DataFrame"
+
+
+@pytest.mark.parametrize("reference", ["t.py", "::f", "t.py::not a name", "gone.py::f"])
+def test_a_reference_that_leads_nowhere_is_an_error_naming_it(load: Load, reference: str) -> None:
+    with pytest.raises(ConfigError, match="'gone.py'" if "gone" in reference else f"not a transform: '{reference}'"):
+        load("def f(df): return df", reference=reference)
+
+
+@pytest.mark.feature("M7")
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("raise ValueError('row says secret')", "ValueError"),
+        ("import sys; sys.exit(3)", "SystemExit"),
+        ("df.no_such_column", "AttributeError: .*no_such_column"),
+        ("assert False, 'secret'", "AssertionError"),
+    ],
+)
+def test_an_exception_is_told_by_file_line_and_table_and_quotes_no_row(
+    load: Load, tmp_path: Path, statement: str, kind: str
+) -> None:
+    source = f"import pyarrow as pa\ndef f(df: pa.Table):\n    if len(df):\n        {statement}\n    return df\n"
+    made = load(source).with_context(CONTEXT)
+    with pytest.raises(TransformError, match=f"(?s)of table 'raw_orders' raised {kind}") as caught:
+        run(made, [rows_of(id=[1])])
+    assert str(caught.value.where).startswith(f"{tmp_path / 't.py'}:{line_of(source, statement)}")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+def test_an_error_that_shows_only_when_a_lazy_result_is_computed_names_the_function(load: Load, tmp_path: Path) -> None:
+    made = load("import duckdb\ndef f(df: duckdb.DuckDBPyRelation):\n    return df.project('id::INT AS id')\n")
+    with pytest.raises(TransformError, match="ConversionException") as caught:
+        run(made, [rows_of(id=["secret"])])
+    assert caught.value.where == f"{tmp_path / 't.py'}:3"
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("statement", "line"), [("def broken(:", 2), ("1 / 0", 2), ("import gone_module", 2)])
+def test_a_file_that_cannot_be_executed_is_told_by_line(load: Load, tmp_path: Path, statement: str, line: int) -> None:
+    with pytest.raises(TransformError, match="raised") as caught:
+        load(f"{statement}\n")
+    assert str(caught.value.where).startswith(f"{tmp_path / 't.py'}:{line}")
+
+
+@pytest.mark.parametrize("returned", ["None", "42", "[1]", "pa.record_batch({'a': [1]})"])
+def test_anything_but_the_frame_asked_for_is_refused(load: Load, returned: str) -> None:
+    made = load(f"import pyarrow as pa\ndef f(df: pa.Table):\n    return {returned}\n")
+    with pytest.raises(TransformError, match=r"returned .*, not Table"):
+        made.output_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        ("df.append_column('new', df['id'])", "extra new"),
+        ("df.drop_columns(['name'])", "missing name"),
+        ("df.set_column(0, 'id', pa.array(['x'] * len(df)))", "of another type id"),
+    ],
+)
+def test_rows_must_look_as_they_did_on_an_empty_frame(load: Load, returned: str, says: str) -> None:
+    made = load(f"import pyarrow as pa\ndef f(df: pa.Table):\n    return {returned} if len(df) else df\n")
+    with pytest.raises(TransformError, match=says):
+        run(made, [table_of(2)])
+
+
+def test_a_column_without_a_type_must_be_given_one(load: Load) -> None:
+    made = load("import pyarrow as pa\ndef f(df: pa.Table):\n    return df.append_column('n', pa.nulls(len(df)))\n")
+    with pytest.raises(TransformError, match="'n' has no type"):
+        made.output_schema(SCHEMA)
+
+
+def test_columns_of_one_name_are_refused(load: Load) -> None:
+    made = load("import pyarrow as pa\ndef f(df: pa.Table):\n    return df.append_column('id', df['id'])\n")
+    with pytest.raises(TransformError, match="columns twice: id"):
+        made.output_schema(SCHEMA)
+
+
+def test_modules_beside_the_file_are_found_and_every_load_sees_them_anew(load: Load, tmp_path: Path) -> None:
+    source = (
+        "import pyarrow as pa\nimport words\n"
+        "def f(df: pa.Table):\n    import more\n    return more.add(df, words.WORD)\n"
+    )
+    for word in ("one", "two"):
+        (tmp_path / "words.py").write_text(f"WORD = '{word}'\n")
+        (tmp_path / "more.py").write_text(
+            "import pyarrow as pa\n"
+            f"def add(df, w): return df.append_column(w, pa.array(['{word}'] * len(df), pa.string()))\n"
+        )
+        assert run(load(source), [rows_of(id=[1])]) == [{"id": 1, word: word}]
+
+
+def test_a_scope_nobody_knows_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'rowz'"):
+        transform(scope="rowz")  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("M7")
+@pytest.mark.parametrize(
+    ("sql", "scope"),
+    [
+        ("SELECT * FROM input", "rows"),
+        ("SELECT id, upper(name) AS name, CASE WHEN id > 1 THEN 'a' END AS c FROM input WHERE id % 2 = 0", "rows"),
+        ("SELECT regexp_replace(name, 'n', '') AS r, price::DECIMAL(10,2) AS p FROM input AS i", "rows"),
+        ("SELECT count(*) AS n FROM input", "table"),
+        ("SELECT arg_max(name, id) AS n FROM input", "table"),
+        ("SELECT approx_quantile(id, 0.5) AS q FROM input", "table"),
+        ("SELECT histogram(id) AS q FROM input", "table"),
+        ("SELECT DISTINCT name FROM input", "table"),
+        ("SELECT *, row_number() OVER (ORDER BY id) AS r FROM input", "table"),
+        ("SELECT * FROM input ORDER BY id", "table"),
+        ("SELECT * FROM input LIMIT 3", "table"),
+        ("SELECT * FROM input QUALIFY row_number() OVER (PARTITION BY name) = 1", "table"),
+        ("SELECT a.* FROM input a JOIN input b USING (id)", "table"),
+        ("SELECT * FROM input WHERE id = (SELECT max(id) FROM input)", "table"),
+        ("SELECT * FROM input WHERE id IN (SELECT id FROM input)", "table"),
+        ("WITH a AS (SELECT * FROM input) SELECT * FROM a", "table"),
+        ("SELECT * FROM input UNION ALL SELECT * FROM input", "table"),
+        ("SELECT name FROM input GROUP BY name", "table"),
+        ("FROM input SELECT id", "rows"),
+        ("SELECT ALL * FROM (SELECT * FROM input)", "table"),
+    ],
+)
+def test_the_scope_of_sql_is_read_off_it(engine: ArrowEngine, sql: str, scope: str) -> None:
+    assert engine.sql_transform(sql).scope == scope
+
+
+@pytest.mark.feature("M7")
+def test_sql_runs_over_the_table_input_in_either_scope(engine: ArrowEngine) -> None:
+    rows, whole = (
+        engine.sql_transform("SELECT id * 2 AS d FROM input WHERE id > 0"),
+        engine.sql_transform("SELECT sum(id)::BIGINT AS s FROM input"),
+    )
+    assert isinstance(rows, ArrowTransform)
+    assert isinstance(whole, ArrowTransform)
+    assert run(rows, [rows_of(id=[0, 1]), rows_of(id=[2])]) == [{"d": 2}, {"d": 4}]
+    assert run(whole, [rows_of(id=[0, 1]), rows_of(id=[2])]) == [{"s": 3}]
+    assert rows.output_schema(TableSchema((Field("id", "int64"),))).fields == (Field("d", "int64"),)
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("DROP TABLE input", "found DROP"),
+        ("SELECT 1; SELECT 2", "found SELECT, SELECT"),
+        ("", "found nothing"),
+        ("INSERT INTO input VALUES (1)", "found INSERT"),
+    ],
+)
+def test_sql_that_is_no_single_select_is_refused(engine: ArrowEngine, sql: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        engine.sql_transform(sql)
+
+
+def test_sql_errors_name_the_column_but_no_value(engine: ArrowEngine) -> None:
+    with pytest.raises(TransformError, match="nme"):
+        engine.sql_transform("SELECT nme FROM input").output_schema(SCHEMA)
+    failing = engine.sql_transform("SELECT name::INT AS n FROM input")
+    assert isinstance(failing, ArrowTransform)
+    with pytest.raises(TransformError, match="ConversionException") as caught:
+        run(failing, [rows_of(name=["secret"])])
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.feature("N2")
+@pytest.mark.parametrize("frame", ["duckdb.DuckDBPyRelation", "polars.LazyFrame"])
+def test_bounded_whole_table_transforms_leave_no_files_behind(tmp_path: Path, frame: str) -> None:
+    engine = ArrowEngine(memory_bytes=64 << 20, threads=2, temp_dir=tmp_path / "work")
+    (tmp_path / "t.py").write_text(HEAD + WHOLE_TABLE[frame])
+    made = engine.load_transform("t.py::f", str(tmp_path))
+    assert isinstance(made, ArrowTransform)
+    assert made.is_bounded
+    run(made, [table_of(100)])
+    engine.close()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_folders_of_dead_processes_are_swept_and_those_in_use_are_left(tmp_path: Path) -> None:
+    dead = tmp_path / "penstock-work-dead"
+    dead.mkdir()
+    (dead / "lock").touch()
+    first, second = ArrowEngine(1 << 20, 1, tmp_path), ArrowEngine(1 << 20, 1, tmp_path)
+    for engine in (first, second):
+        engine.sql_transform("SELECT * FROM input").output_schema(SCHEMA)
+    assert len(list(tmp_path.iterdir())) == 2
+    first.close()
+    second.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_apply_takes_and_gives_anything_with_an_arrow_stream(engine: ArrowEngine) -> None:
+    made = engine.sql_transform("SELECT count(*)::BIGINT AS n FROM input")
+    assert made.apply(pa.table({"id": [1, 2]})).to_pylist() == [{"n": 2}]
