@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -439,6 +441,75 @@ def test_sql_errors_name_the_column_but_no_value(engine: ArrowEngine) -> None:
     with pytest.raises(TransformError, match="ConversionException") as caught:
         run(failing, [rows_of(name=["secret"])])
     assert "secret" not in str(caught.value)
+
+
+def test_whole_tables_of_every_type_pass_through_unchanged(engine: ArrowEngine) -> None:
+    columns = {
+        "d": pa.array([Decimal("1.50"), None], pa.decimal128(12, 2)),
+        "t": pa.array([dt.datetime(2024, 1, 1, 2, 3, 4, 5), None], pa.timestamp("us")),
+        "z": pa.array([dt.datetime(2024, 1, 1), None], pa.timestamp("us", "UTC")),
+        "y": pa.array([dt.date(2024, 1, 1), None], pa.date32()),
+        "b": pa.array([True, None]),
+        "x": pa.array([b"\x00", None], pa.binary()),
+        "f": pa.array([float("nan"), None], pa.float32()),
+        "s": pa.array(["", None], pa.string()),
+        "u": pa.array([2**64 - 1, None], pa.uint64()),
+        "l": pa.array([[1, None], None], pa.list_(pa.int32())),
+    }
+    unusual = {
+        "o": pa.array([dt.time(1, 2, 3), None], pa.time64("us")),
+        "i": pa.array([pa.MonthDayNano([1, 2, 3000]), None]),
+    }
+    for made in (columns, {**columns, **unusual}):
+        rows = pa.RecordBatch.from_arrays(list(made.values()), names=list(made))
+        transform = engine.sql_transform("SELECT * FROM input ORDER BY s NULLS LAST")
+        assert isinstance(transform, ArrowTransform)
+        (result,) = transform.stream([rows], rows.schema)
+        assert [(f.name, f.type) for f in result.schema] == [
+            (f.name, pa.list_(pa.int32()) if f.name == "l" else f.type) for f in rows.schema
+        ]
+        assert str(result.to_pylist()) == str(rows.to_pylist())
+
+
+@pytest.mark.feature("N2")
+def test_whole_tables_of_several_moves_do_not_meet(engine: ArrowEngine) -> None:
+    made = engine.sql_transform("SELECT sum(id)::BIGINT AS s FROM input")
+    assert isinstance(made, ArrowTransform)
+    sums: list[object] = []
+
+    def add_up(start: int) -> None:
+        sums.append(run(made, [rows_of(id=[start, number]) for number in range(20)])[0]["s"])
+
+    threads = [threading.Thread(target=add_up, args=(1_000 * number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(map(str, sums)) == sorted(str(20_000 * number + 190) for number in range(6))
+
+
+@pytest.mark.feature("N2")
+def test_a_sort_larger_than_the_budget_spills(tmp_path: Path) -> None:
+    engine = ArrowEngine(memory_bytes=96 << 20, threads=2, temp_dir=tmp_path)
+    made = engine.sql_transform("SELECT * FROM input ORDER BY hash(id)")
+    assert isinstance(made, ArrowTransform)
+    filler = [f"{number:0800}" for number in range(20_000)]
+    batches = (rows_of(id=range(start, start + 20_000), text=filler) for start in range(0, 240_000, 20_000))
+    first = next(batches)
+    total = 0
+    for batch in made.stream(itertools.chain([first], batches), first.schema):
+        total += batch.num_rows
+    assert total == 240_000  # of 200 MB, where DuckDB has 128
+    engine.close()
+
+
+def test_a_transform_that_cannot_even_spill_is_told_to_ask_for_memory(tmp_path: Path) -> None:
+    engine = ArrowEngine(memory_bytes=1 << 20, threads=1, temp_dir=tmp_path)
+    made = engine.sql_transform("SELECT length(string_agg(text)) AS n FROM input")
+    assert isinstance(made, ArrowTransform)
+    with pytest.raises(TransformError, match=r"(?s)needs more memory.*settings\.memory"):
+        run(made, [rows_of(text=["x" * 1_000_000] * 20)] * 10)
+    engine.close()
 
 
 @pytest.mark.feature("N2")

@@ -15,8 +15,8 @@ from penstock.protocols import Move, Moved, Transform
 class ArrowEngine:
     """Moves batches through threads of this process; one instance, and so one byte budget, per run.
 
-    Half of `memory_bytes` bounds the queues of all moves together, half is DuckDB's for transforms, which spill to
-    `temp_dir` (the system's temporary folder when None).
+    Half of `memory_bytes` bounds the queues of all moves together, half (at least 128 MB, once a transform asks for
+    it) is DuckDB's for transforms, which spill to `temp_dir` (the system's temporary folder when None).
     """
 
     def __init__(self, memory_bytes: int, threads: int, temp_dir: Path | None = None) -> None:

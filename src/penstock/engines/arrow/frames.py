@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.engines.arrow.workspace import Workspace
@@ -48,14 +49,19 @@ def _run_relation(offer: Offer, call: Call) -> Iterator[pa.RecordBatch]:
     import duckdb
     import pyarrow as pa
 
-    with offer.workspace.cursor() as cursor:
-        if offer.together:
+    with contextlib.ExitStack() as stack:
+        cursor = stack.enter_context(offer.workspace.cursor())
+        if not offer.together:
+            frame = cursor.from_arrow(offer.table())
+        elif is_storable(offer.schema):
+            path = stack.enter_context(offer.workspace.file(".parquet"))
+            _write_parquet(offer, path)
+            frame = cursor.read_parquet(str(path))
+        else:
             cursor.register("incoming", pa.RecordBatchReader.from_batches(offer.schema, offer.batches))
             cursor.execute("create temp table input as select * from incoming")
             cursor.unregister("incoming")
             frame = cursor.table("input")
-        else:
-            frame = cursor.from_arrow(offer.table())
         result = _checked(call(frame), duckdb.DuckDBPyRelation)
         reader = result.to_arrow_reader(_READ_ROWS)
         yield _empty(reader.schema)
@@ -142,6 +148,35 @@ def _checked(result: Any, wanted: type) -> Any:
     if not isinstance(result, wanted):
         raise WrongFrameError(f"returned {type(result).__name__}, not {wanted.__name__}")
     return result
+
+
+def is_storable(schema: pa.Schema) -> bool:
+    """Whether Parquet keeps every column as it is.
+
+    DuckDB reads a staged file in less memory than a table of its own: measured on a sort of 1.6M rows under 48 MB,
+    which it could not do from a temporary table.
+    """
+    return all(_keeps_type(field.type) for field in schema)
+
+
+def _keeps_type(kind: pa.DataType) -> bool:
+    import pyarrow.types as pt
+
+    if pt.is_nested(kind):
+        return all(_keeps_type(kind.field(number).type) for number in range(kind.num_fields))
+    lost = (pt.is_interval, pt.is_duration, pt.is_decimal256, pt.is_float16, pt.is_dictionary, pt.is_null, pt.is_time)
+    nanoseconds = pt.is_timestamp(kind) and kind.unit == "ns"
+    return not nanoseconds and not any(is_kind(kind) for is_kind in lost)
+
+
+def _write_parquet(offer: Offer, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(
+        path, offer.schema, compression="snappy", use_dictionary=False, write_statistics=False
+    ) as writer:
+        for batch in offer.batches:
+            writer.write_batch(batch)
 
 
 def _write_ipc(offer: Offer, path: str) -> None:

@@ -70,19 +70,19 @@ class ArrowTransform:
 
     def output_schema(self, *inputs: TableSchema) -> TableSchema:
         """The columns the transform makes of rows like these, found on an empty frame."""
-        return self._declared(to_arrow_schema(inputs[0]))
+        return self.declared_for(to_arrow_schema(inputs[0]))
 
     def apply(self, *inputs: Frame) -> Frame:
         """A table from anything that has an Arrow stream."""
         import pyarrow as pa
 
         table = pa.table(inputs[0])
-        declared = arrow_schema_of(self._declared(table.schema))
+        declared = arrow_schema_of(self.declared_for(table.schema))
         return pa.Table.from_batches(self.stream(table.to_batches(), table.schema), declared)
 
     def stream(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows made of these, in the declared columns and types; row by row or all together, as `scope` says."""
-        declared = self._declared(schema)
+        declared = self.declared_for(schema)
         if self.scope == "rows":
             for batch in batches:
                 yield from self._run(Offer([batch], schema, together=False, workspace=self.workspace), declared)
@@ -121,7 +121,8 @@ class ArrowTransform:
         except (Exception, SystemExit) as error:
             raise user_error(error, path, f"{self._name()}", fallback=self._where()) from error
 
-    def _declared(self, schema: pa.Schema) -> TableSchema:
+    def declared_for(self, schema: pa.Schema) -> TableSchema:
+        """`output_schema` of an Arrow schema."""
         key = tuple((f.name, str(f.type), f.metadata and tuple(sorted(f.metadata.items()))) for f in schema)
         if key not in self._outputs:
             self._outputs[key] = self._try_out(schema)

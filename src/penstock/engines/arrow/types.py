@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ConfigError, ContractError
@@ -96,18 +96,22 @@ def _cast_column(column: pa.Array, target: pa.DataType, field: Field) -> tuple[p
     import pyarrow.compute as pc
 
     _require_castable(column.type, target, field)
+    unfit = None
     try:
         result = _cast(column, target)
     except pa.ArrowInvalid:
         fits = _find_fitting(column, target)
+        unfit = pc.invert(fits)
         column = pc.if_else(fits, column, pa.scalar(None, column.type))
         result = _cast(column, target)
-        lost = pc.or_(pc.invert(fits), _lost(column, result))
-        return _blank(result, lost), lost
     except pa.ArrowNotImplementedError as error:
         raise _no_cast_error(column.type, field) from error
     lost = _lost(column, result)
-    return (_blank(result, lost), lost) if lost.true_count else (result, None)
+    wrong = [mask for mask in (unfit, lost) if mask is not None and mask.true_count]
+    if not wrong:
+        return result, None
+    misfits = reduce(pc.or_, wrong)
+    return pc.if_else(misfits, pa.scalar(None, result.type), result), misfits
 
 
 def _cast(column: pa.Array, target: pa.DataType) -> pa.Array:
@@ -142,7 +146,8 @@ def _find_fitting(column: pa.Array, target: pa.DataType) -> pa.BooleanArray:
     while pending:
         start, length = pending.pop()
         try:
-            _cast(column.slice(start, length), target)
+            # taken, not sliced: a slice of lists still holds the items of all, and they are cast too
+            _cast(column.take(pa.array(range(start, start + length))), target)
         except pa.ArrowInvalid:
             if length == 1:
                 fits[start] = False
@@ -152,24 +157,27 @@ def _find_fitting(column: pa.Array, target: pa.DataType) -> pa.BooleanArray:
     return pa.array(fits)
 
 
-def _lost(column: pa.Array, result: pa.Array) -> pa.BooleanArray:
-    """Which values changed in a cast that Arrow calls safe; never null."""
+def _lost(column: pa.Array, result: pa.Array) -> pa.BooleanArray | None:
+    """Which values changed in a cast that Arrow calls safe; None where none can."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     source, target, types = column.type, result.type, pa.types
-    none = pa.array([False]).take(pa.repeat(pa.scalar(0), len(column))) if len(column) else pa.array([], pa.bool_())
     if types.is_string(source) or types.is_large_string(source) or types.is_string_view(source):
         if not types.is_floating(target):
-            return none
+            return None
         spelled = pc.match_substring(column, "inf", ignore_case=True)
         return pc.fill_null(pc.and_(pc.is_inf(result), pc.invert(spelled)), False)  # noqa: FBT003 - Arrow's signature
+    if types.is_nested(source):
+        back = pc.cast(result, source, safe=False).to_pylist()
+        return pa.array([repr(one) != repr(other) for one, other in zip(column.to_pylist(), back, strict=True)])
     if not _may_lose(source, target):
-        return none
-    back = pc.cast(_cast(result, source) if types.is_decimal(source) else result, source, safe=False)
-    same = pc.equal(back, column)
+        return None
+    # halves are compared as singles: that is what they were widened to on the way
+    original = pc.cast(column, pa.float32()) if types.is_float16(source) else column
+    same = pc.equal(pc.cast(result, original.type, safe=False), original)
     if types.is_floating(source):
-        same = pc.or_(same, pc.and_(pc.is_nan(back), pc.is_nan(column)))
+        same = pc.or_(same, pc.is_nan(original))  # NaN becomes NaN, or did not get this far
     return pc.fill_null(pc.invert(same), False)  # noqa: FBT003 - Arrow's signature
 
 
@@ -195,13 +203,6 @@ def _require_castable(source: pa.DataType, target: pa.DataType, field: Field) ->
     moment_and_number = pt.is_temporal(source) and pt.is_primitive(target) and not pt.is_temporal(target)
     if number_and_moment or moment_and_number or (pt.is_timestamp(source) and pt.is_time(target)):
         raise _no_cast_error(source, field)
-
-
-def _blank(result: pa.Array, lost: pa.BooleanArray) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.if_else(lost, pa.scalar(None, result.type), result)
 
 
 def _plain(column: pa.ExtensionArray) -> pa.Array:

@@ -29,6 +29,12 @@ _SPEAK_OF_CODE: Final = frozenset(
 
 def user_error(error: BaseException, path: Path | None, what: str, *, fallback: str | None = None) -> TransformError:
     """A TransformError at the last line of the user's folder that the error passed; raise it `from error`."""
+    if _is_out_of_memory(error):
+        return TransformError(
+            f"{what} needs more memory than it has, spilling to disk included",
+            where=fallback,
+            fix="raise settings.memory, or have the transform gather less",
+        )
     kind = "SystemExit (sys.exit)" if isinstance(error, SystemExit) else type(error).__name__
     text = f": {_first_line(error)}" if type(error).__name__ in _SPEAK_OF_CODE else ""
     return TransformError(
@@ -36,6 +42,11 @@ def user_error(error: BaseException, path: Path | None, what: str, *, fallback: 
         where=(_user_line(error, path) if path is not None else None) or fallback or (str(path) if path else None),
         fix="the error's own text is left out where it may quote rows: run `penstock test` on a fixture to see it",
     )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """DuckDB's, which comes as an OSError where a result is already being read."""
+    return "OutOfMemory" in type(error).__name__ or (isinstance(error, OSError) and "Out of Memory Error" in str(error))
 
 
 def _first_line(error: BaseException) -> str:
