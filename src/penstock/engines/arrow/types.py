@@ -168,7 +168,7 @@ def _lost(column: pa.Array, result: pa.Array) -> pa.BooleanArray | None:
             return None
         spelled = pc.match_substring(column, "inf", ignore_case=True)
         return pc.fill_null(pc.and_(pc.is_inf(result), pc.invert(spelled)), False)  # noqa: FBT003 - Arrow's signature
-    if types.is_nested(source):
+    if types.is_nested(source) and types.is_nested(target):
         back = pc.cast(result, source, safe=False).to_pylist()
         return pa.array([repr(one) != repr(other) for one, other in zip(column.to_pylist(), back, strict=True)])
     if not _may_lose(source, target):
