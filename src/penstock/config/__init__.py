@@ -10,6 +10,7 @@ from penstock.config.models import (
     TableConfig,
     Waiting,
 )
+from penstock.config.reference import reference_markdown, variant_markdown
 from penstock.config.schema import project_schema
 
 __all__ = [
@@ -23,4 +24,6 @@ __all__ = [
     "find_file",
     "load_project",
     "project_schema",
+    "reference_markdown",
+    "variant_markdown",
 ]

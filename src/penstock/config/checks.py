@@ -149,7 +149,7 @@ def _check_targets(data: Shaped, path: Path, shaper: Shaper) -> None:
             target = table["target_name"]
             if not (isinstance(destination, str) and isinstance(target, str)):
                 continue
-            first = seen.setdefault((destination, target), table)
+            first = seen.setdefault((destination, _with_schema(target, data["connections"].get(destination))), table)
             if first is table or (first["shared"] is True and table["shared"] is True):
                 continue
             place = shaper.findings.place_of((*first.path, "target_name"))
@@ -158,3 +158,8 @@ def _check_targets(data: Shaped, path: Path, shaper: Shaper) -> None:
                 (*table.path, "target_name"),
                 fix=f"rename one, or write shared: true on both; the first is at {place}",
             )
+
+
+def _with_schema(target: str, connection: Any) -> str:
+    schema = connection.get("schema") if isinstance(connection, Mapping) else None
+    return target if "." in target or not isinstance(schema, str) else f"{schema}.{target}"

@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_serializer
 
 from penstock.config.kinds import ConfigModel
-from penstock.config.secrets import SecretText
+from penstock.config.paths import FILE_DATABASES, PATH_KEYS, beside
+from penstock.config.secrets import SecretText, shown_reference
 from penstock.errors import ConfigError
 from penstock.values import Connection, Secret
 
-ExtraValue: TypeAlias = "str | int | float | bool | SecretText | None"
-FILE_DATABASES = frozenset(("sqlite", "duckdb"))
-IN_MEMORY = ":memory:"
-PATH_KEYS = frozenset(("db_path", "sslrootcert", "sslcert", "sslkey", "private_key_file", "credentials_file"))
+ExtraValue: TypeAlias = "str | int | float | bool | Secret | None"
 
 
 class ConnectionConfig(ConfigModel):
@@ -110,12 +108,12 @@ class ConnectionConfig(ConfigModel):
 
     def _database(self) -> str | None:
         is_file = self.variant in FILE_DATABASES or "database" in self._paths
-        if self.database is None or not is_file or self.database.startswith(IN_MEMORY):
-            return self.database
-        return str(self._base_dir / self.database)
+        return beside(self._base_dir, self.database) if self.database and is_file else self.database
 
     def _located(self, key: str, value: ExtraValue) -> ExtraValue:
-        is_path = key in PATH_KEYS or key in self._paths
-        if not is_path or isinstance(value, Secret) or value is None or "://" in str(value):
-            return value
-        return value if str(value).startswith(IN_MEMORY) else str(self._base_dir / str(value))
+        is_path = isinstance(value, str) and (key in PATH_KEYS or key in self._paths)
+        return beside(self._base_dir, str(value)) if is_path else value
+
+    @field_serializer("extra", when_used="json")
+    def _without_secrets(self, extra: dict[str, Any]) -> dict[str, Any]:
+        return {key: shown_reference(v) if isinstance(v, Secret) else v for key, v in extra.items()}

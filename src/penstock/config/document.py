@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,8 +12,9 @@ from penstock.errors import ConfigError
 
 MAX_BYTES = 5 << 20
 MAX_DEPTH = 60
-MAX_NODES = 500_000  # with aliases followed
+MAX_NODES = 200_000  # with aliases followed
 MERGE = "<<"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True, eq=False)
@@ -65,13 +67,12 @@ class _Composer:
             mark = error.problem_mark or error.context_mark
             place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
             what = str(error.problem or error.context or "the text ends too early").split(" in ", 1)[0].strip()
-            raise self._stop(f"not YAML: {what}", place, "check indentation, colons and quotes there") from error
-        except YAMLError as error:
+            # the reader's own text quotes the lines around, and one of them may hold a secret
+            raise self._stop(f"not YAML: {what}", place, self._hint(place)) from None
+        except YAMLError:
             raise ConfigError(
-                "not YAML: the file holds a character that YAML does not allow", where=self._findings.file
-            ) from error
-        except ValueError as error:  # ruamel's own: an escape beyond Unicode, a bad %YAML directive
-            raise ConfigError("not YAML: an escape or directive cannot be read", where=self._findings.file) from error
+                "not YAML: a character, an escape or a directive in it is not allowed", where=self._findings.file
+            ) from None
         return root or Node("scalar", Mark(1, 1), plain=True)
 
     def _take(self, event: Any) -> Node | None:
@@ -85,7 +86,7 @@ class _Composer:
             return self._place(self._close(node, children))
         if name == "ScalarEvent":
             self._refuse_tag(event)
-            node = Node("scalar", _mark(event), text=event.value, plain=event.implicit[0])
+            node = Node("scalar", _mark(event), text=self._whole(event), plain=event.implicit[0])
             self._remember(event, node)
             return self._place(node)
         if name == "AliasEvent":
@@ -119,6 +120,16 @@ class _Composer:
         if event.anchor:
             self._anchors[event.anchor] = node
 
+    def _whole(self, event: Any) -> str:
+        """The text, with pairs of surrogates as JSON escapes them joined."""
+        text = str(event.value)
+        if text.isascii() or not _SURROGATE.search(text):
+            return text
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            raise self._stop("half a character (a lone surrogate)", _mark(event), "write the whole one") from None
+
     def _find(self, event: Any) -> Node:
         found = self._anchors.get(event.anchor)
         if found is None:
@@ -126,6 +137,12 @@ class _Composer:
         if any(found is node for node, _ in self._open):
             raise self._stop(f"the alias *{event.anchor} holds itself", _mark(event), "remove the circle")
         return found
+
+    def _hint(self, mark: Mark) -> str:
+        lines = self._text.splitlines()
+        line = lines[mark.line - 1] if mark.line <= len(lines) else ""
+        in_braces = "${" in line and ("{" in line.replace("${", "") or "[" in line)
+        return "inside { } and [ ] put ${...} in quotes" if in_braces else "check indentation, colons and quotes there"
 
     def _refuse_tag(self, event: Any) -> None:
         if event.tag is None or str(event.tag) == "tag:yaml.org,2002:str":
@@ -138,10 +155,21 @@ class _Composer:
 
 def _events(text: str) -> Iterator[Any]:
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     reader = YAML(typ="safe", pure=True)
     reader.version = (1, 2)
-    yield from reader.parse(text)
+    events = reader.parse(text)
+    while True:
+        try:
+            event = next(events, None)
+        except YAMLError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it breaks on escapes beyond Unicode, odd directives and the like
+            raise YAMLError(f"cannot be read: {type(error).__name__}") from None
+        if event is None:
+            return
+        yield event
 
 
 def _mark(event: Any) -> Mark:

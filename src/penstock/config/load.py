@@ -19,7 +19,7 @@ from penstock.config.settings import FILE_BACKENDS, Settings
 from penstock.config.shape import Shaper
 from penstock.config.validation import validate
 from penstock.config.variables import Environment
-from penstock.config.variants import build_connection, shape_connection
+from penstock.config.variants import read_connection
 from penstock.config.waiting import BACKENDS, find_waiting
 from penstock.errors import ConfigError
 
@@ -79,7 +79,7 @@ def _read_text(path: Path, shown: str) -> str:
         raise ConfigError(f"the project file cannot be read: {error.strerror}", where=shown) from error
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ConfigError("the project file is not UTF-8", where=f"{shown}:{line}:1", fix="save it as UTF-8") from error
+        raise ConfigError("the project file is not UTF-8", where=f"{shown}:{line}:1", fix="save it as UTF-8") from None
 
 
 def _display(path: Path) -> str:
@@ -251,18 +251,15 @@ def _build_connections(
     if node.kind != "mapping":
         shaper.fail("connections is a mapping", path, fix="write each connection below its name")
         return {}, {}
-    used = {p.get(role) for p in pipelines if isinstance(p, Mapping) for role in ("source", "destination")}
+    ends = [p.get(role) for p in pipelines if isinstance(p, Mapping) for role in ("source", "destination")]
+    used = {end for end in ends if isinstance(end, str)}
     data: dict[str, Any] = {}
     built: dict[str, ConnectionConfig] = {}
     for key, value in node.pairs:
         if key.text.startswith("x-"):
             continue
         here = (*path, key.text)
-        shaper.findings.marks[here] = value.mark
-        shaper.unset = None if key.text in used else []
-        data[key.text] = shape_connection(value, here, shaper, used=key.text in used)
-        connection = build_connection(key.text, data[key.text], here, shaper)
-        shaper.unset = None
+        data[key.text], connection = read_connection(key.text, value, here, shaper, used=key.text in used)
         if connection is not None:
             built[key.text] = connection
     return data, built

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator
 
 from penstock.config.kinds import ConfigModel, Duration, Size
+from penstock.config.paths import PATH_KEYS, beside
 from penstock.config.secrets import SecretText
 from penstock.config.tables import ColumnNameCase, IfExists
 
-STATE_FILE = Path(".penstock", "state.db")
+STATE_FILE = ".penstock/state.db"
 FILE_BACKENDS = ("sqlite",)
 
 
@@ -39,7 +40,7 @@ class BackendConfig(ConfigModel):
     user: str | None = Field(None, description="User name.", examples=["penstock"])
     password: SecretText | None = Field(None, description="Password.", examples=["${BACKEND_PASSWORD}"])
     schema_: str | None = Field(None, alias="schema", description="Schema of the tables.", examples=["penstock"])
-    extra: dict[str, str | int | float | bool | SecretText] = Field(
+    extra: dict[str, str | int | float | bool] = Field(
         {}, description="Further options of the server's driver.", examples=[{"sslmode": "require"}]
     )
 
@@ -52,11 +53,14 @@ class BackendConfig(ConfigModel):
             "user": self.user,
             "password": self.password,
             "schema": self.schema_,
-            "extra": dict(self.extra) or None,
+            "extra": self._located_extra(base_dir) or None,
         }
         if self.variant in FILE_BACKENDS:
-            options["database"] = str(base_dir / (self.database or STATE_FILE))
+            options["database"] = beside(base_dir, self.database or STATE_FILE)
         return {name: value for name, value in options.items() if value is not None}
+
+    def _located_extra(self, base_dir: Path) -> dict[str, str | int | float | bool]:
+        return {k: beside(base_dir, v) if k in PATH_KEYS and isinstance(v, str) else v for k, v in self.extra.items()}
 
 
 class SparkConfig(ConfigModel):

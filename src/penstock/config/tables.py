@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from penstock.config.kinds import Bound, ConfigModel, Lookback
 from penstock.config.problems import suggest
-from penstock.config.units import has_unit, seconds_to_days
+from penstock.config.units import has_unit, parse_duration, seconds_to_days
 from penstock.schema.types import SIMPLE, is_type
 from penstock.values import CursorType, NullCursors, ReplaceMode, Strategy
 
 IfExists = Literal["replace", "append"]
 ColumnNameCase = Literal["as_is", "lower", "upper"]
 LakeEvolution = Literal["merge", "replace", "strict"]
+
+
+def _check_type(spelling: str) -> str:
+    if not is_type(spelling):
+        known = [*sorted(SIMPLE - {"null"}), "decimal(12,2)", "list<string>", "struct<a: int64>"]
+        raise ValueError(f"unknown type {spelling!r}; {suggest(spelling, known)}")
+    return spelling
+
+
+TypeName = Annotated[str, AfterValidator(_check_type)]
 
 
 class TableConfig(ConfigModel):
@@ -148,7 +158,7 @@ class TableConfig(ConfigModel):
         description="New columns at the source: `evolve` adds and widens, `freeze` fails, `ignore` leaves them out.",
         examples=["freeze"],
     )
-    columns: dict[str, str] = Field(
+    columns: dict[str, TypeName] = Field(
         {},
         description="Types of columns, where the source's own should not be taken.",
         examples=[{"price": "decimal(12,2)"}],
@@ -222,15 +232,6 @@ class TableConfig(ConfigModel):
         "merge", description="How a Delta table takes new columns.", examples=["strict"]
     )
 
-    @field_validator("columns")
-    @classmethod
-    def _types_are_known(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, spelling in value.items():
-            if not is_type(spelling):
-                known = [*sorted(SIMPLE - {"null"}), "decimal(12,2)", "list<string>", "struct<a: int64>"]
-                raise ValueError(f"unknown type {spelling!r} of column {name!r}; {suggest(spelling, known)}")
-        return value
-
     @model_validator(mode="before")
     @classmethod
     def _settle(cls, data: Any) -> Any:
@@ -242,11 +243,5 @@ class TableConfig(ConfigModel):
             settled["latest_view"] = f"{settled.get('target_name')}_latest" if settled["latest_view"] else None
         lookback = settled.get("lookback")
         if settled.get("iterate_column_type") == "date" and has_unit(lookback):
-            settled["lookback"] = seconds_to_days(_seconds(lookback))
+            settled["lookback"] = seconds_to_days(parse_duration(str(lookback)))
         return settled
-
-
-def _seconds(lookback: object) -> float:
-    from penstock.config.units import parse_duration
-
-    return parse_duration(str(lookback))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Literal, TypeAlias
 
 Lookback: TypeAlias = "float | Literal['all']"
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|h|d|w)")
 _SIZE = re.compile(rf"{_NUMBER}\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB|k|K|M|G|T)")
 _PLAIN = re.compile(_NUMBER)
@@ -16,8 +17,8 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 60
 # The powers of two everybody means when a budget for memory is written as MB.
 _POWERS = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
-DURATION_PATTERN = r"^\d+(\.\d+)? ?(ms|s|m|h|d|w)?$"
-SIZE_PATTERN = r"^\d+(\.\d+)? ?(B|[kKMGT]i?B?)?$"
+DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d|w)?$"
+SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?(B|[kKMGT]i?B?)?$"
 
 
 def parse_duration(value: str | float) -> float:
@@ -69,6 +70,6 @@ def _plain_number(value: object) -> float | None:
         value = float(value)
     if not isinstance(value, int | float):
         return None
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError("expected a number that is not negative")
+    if not 0 <= value <= sys.float_info.max:
+        raise ValueError("expected a number that is not negative, and not beyond all bounds")
     return float(value)

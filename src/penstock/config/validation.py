@@ -63,7 +63,7 @@ def _place(item: Any, data: Any) -> Path:
 
 def _report(items: Sequence[Any], place: Path, base: Path, data: Any, shaper: Shaper) -> None:
     path = (*base, *place)
-    if any(path[:length] in shaper.failed for length in range(len(base) + 1, len(path) + 1)):
+    if any(path[:length] in shaper.failed for length in range(len(base), len(path) + 1)):
         return
     first = items[0]
     if first["type"] == "missing":
@@ -91,6 +91,8 @@ def _say(items: Sequence[Any], path: Path, value: Any, shaper: Shaper) -> tuple[
     for kind, (word, limit) in _LIMITS.items():
         if kind in errors:
             return f"{key} must be {word} {errors[kind]['ctx'][limit]}, found {shown}", None
+    if "string_pattern_mismatch" in errors:
+        return f"{key} is not of the form path.py::function, found {shown}", "name the file and its function"
     if any(kind in errors for kind in _EMPTY):
         return f"{key} must not be empty", None
     expected = list(dict.fromkeys(_expected(kind) for kind in errors))
@@ -124,5 +126,7 @@ def _shown(value: Any, path: Path, shaper: Shaper) -> str:
     if isinstance(value, list):
         return "a list"
     source = shaper.sources.get(path)
-    text = repr(source) if source is not None else "the value"
+    if source is None:
+        return "the value"
+    text = source if isinstance(value, int | float) else repr(source)
     return text if len(text) <= 80 else f"{text[:77]}...'"

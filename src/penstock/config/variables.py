@@ -78,7 +78,8 @@ def read_dotenv(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigError(f"the file .env cannot be read: {reason}", where=str(path)) from error
+        # a decoding error carries the whole file
+        raise ConfigError(f"the file .env cannot be read: {reason}", where=str(path)) from None
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):

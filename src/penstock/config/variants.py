@@ -38,32 +38,45 @@ class Variant:
         return self.fields["extra"].fields if "extra" in self.fields else None
 
 
-def shape_connection(node: Node, path: Path, shaper: Shaper, *, used: bool) -> dict[str, Any]:
-    """The connection's values; `used` says that a pipeline names it, so that its plugin and variables must be there."""
+def read_connection(
+    name: str, node: Node, path: Path, shaper: Shaper, *, used: bool
+) -> tuple[dict[str, Any], ConnectionConfig | None]:
+    """The connection's values, and the checked connection: None with its mistakes reported.
+
+    `used` says that a pipeline names it, so that its plugin and its variables must be there.
+    """
+    shaper.findings.marks[path] = node.mark
+    shaper.unset = None if used else []
     variant = _find_variant(node, path, shaper, used=used)
+    data = _shape(node, variant, path, shaper)
+    unset = tuple(shaper.unset or ())
+    shaper.unset = None
+    return data, _build(name, data, variant, path, shaper, unset)
+
+
+def _shape(node: Node, variant: Variant, path: Path, shaper: Shaper) -> dict[str, Any]:
     own = {name: e for name, e in variant.fields.items() if name not in DOCUMENTED}
     fields = {**DOCUMENTED, **own, "extra": ANY_EXTRA}
-    data = shaper.mapping(_without_foreign(node, variant, path, shaper), fields, path)
-    extra = _pair(node, "extra")
-    if "extra" in data and extra is not None:
+    kept = _without_foreign(node, variant, path, shaper)
+    extra = _pair(kept, "extra")
+    rest = Node(kept.kind, kept.mark, kept.text, kept.plain, kept.items, [p for p in kept.pairs if p[1] is not extra])
+    data = shaper.mapping(rest, fields, path)
+    if extra is not None and not extra.is_null:
         data["extra"] = _shape_extra(extra, variant, (*path, "extra"), shaper)
     return data
 
 
-def build_connection(name: str, data: dict[str, Any], path: Path, shaper: Shaper) -> ConnectionConfig | None:
-    """The checked connection, None with its mistakes reported."""
-    unset = tuple(shaper.unset or ())
-    variant = Variant(str(data.get("variant")))
+def _build(
+    name: str, data: dict[str, Any], variant: Variant, path: Path, shaper: Shaper, unset: tuple[str, ...]
+) -> ConnectionConfig | None:
     if unset:
-        data = {"variant": HIDDEN, **{k: v for k, v in data.items() if k != "extra"}}
-    elif "variant" in data:
-        variant = _installed(variant.name) or variant
-    own = {key: data[key] for key in data if key not in DOCUMENTED}
-    if variant.model is not None:
+        data = {"variant": variant.name, **{k: v for k, v in data.items() if k != "extra"}}
+    elif variant.model is not None:
         validate(variant.model, _visible(data, variant.fields), path, shaper)
     checked = validate(ConnectionConfig, {k: v for k, v in data.items() if k in DOCUMENTED}, path, shaper)
     if checked is None:
         return None
+    own = {key: data[key] for key in data if key not in DOCUMENTED}
     paths = {key for fields in (variant.fields, variant.extra or {}) for key, e in fields.items() if e.path}
     place = shaper.findings.place_of(path)
     return checked.placed(name, shaper.base_dir, place, options=own, paths=paths, unset=unset)
@@ -87,10 +100,6 @@ def _find_variant(node: Node, path: Path, shaper: Shaper, *, used: bool) -> Vari
 def _load(name: str) -> Variant:
     model = plugins.connector(name).options()
     return Variant(name, model, fields_of(model))
-
-
-def _installed(name: str) -> Variant | None:
-    return _load(name) if name in plugins.connector_names() else None
 
 
 def _report_missing(name: str, error: PluginNotFoundError, path: Path, shaper: Shaper) -> None:
