@@ -189,32 +189,24 @@ def mistake_in(text: str, folder: Path) -> ConfigError | None:
     return None
 
 
-WORDS = [
-    "prod:",
-    "-",
-    "{",
-    "}",
-    "[",
-    "]",
-    "&a",
-    "*a",
-    "?",
-    "|",
-    ">",
-    "'",
-    "!",
-    "---",
-    "...",
-    "${",
-    ":",
-    "#",
-    "settings:",
-    "connections:",
-    "pipelines:",
-    "0x",
-]
+MARKS = list("-{}[]?|>'!:#")
+WORDS = ["prod:", "&a", "*a", "---", "...", "${", "settings:", "connections:", "pipelines:", "0x"]
 FRAGMENTS = st.sampled_from(
-    [*WORDS, '"', "\n", "  ", "\t", "\x00", "\ufeff", "<<: *a", "!!int ", "%YAML 1.1\n", "\\U99999999", "\\ud800"]
+    [
+        *MARKS,
+        *WORDS,
+        '"',
+        "\n",
+        "  ",
+        "\t",
+        "\x00",
+        "\ufeff",
+        "<<: *a",
+        "!!int ",
+        "%YAML 1.1\n",
+        "\\U99999999",
+        "\\ud800",
+    ]
 )
 
 
