@@ -265,6 +265,19 @@ def test_losing_the_run_history_loses_nothing_else(sample: ProjectFolder) -> Non
     assert sample.run("verify").exit_code == 0
 
 
+def test_a_damaged_run_history_names_the_way_out(sample: ProjectFolder) -> None:
+    state = sample.path / ".penstock" / "state.db"
+    shutil.rmtree(state.parent)
+    sample.write("no database, whatever its name says " * 40, ".penstock/state.db")
+    done = sample.run("run", "--json")
+    error = read_json(done)["error"]
+    assert isinstance(error, dict)
+    assert (done.exit_code, error["class"], error["exit_code"]) == (1, "BackendError", 1)
+    assert "only history is lost" in str(error["fix"])
+    state.unlink()
+    assert sample.run("run", "--quiet").exit_code == 0
+
+
 def test_show_takes_the_first_letters_of_a_run(sample: ProjectFolder) -> None:
     runs = read_json(sample.run("runs", "--json"))["runs"]
     assert isinstance(runs, list)

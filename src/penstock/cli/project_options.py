@@ -60,8 +60,6 @@ class ProjectCall(Call):
                     raise
                 logger.exception("the command ended unexpectedly")
                 raise explain_unexpected(error, log_file(log_dir, datetime.now(UTC))) from error
-            finally:
-                project.engine().close()  # its temporary files
 
 
 def _log_dir(project: Project) -> Path | None:

@@ -150,7 +150,7 @@ class Bus:
 
     def _drop(self, listener: Listener) -> None:
         with self._guard:
-            self._listeners = tuple(known for known in self._listeners if known != listener)
+            self._listeners = tuple(known for known in self._listeners if known is not listener)
 
 
 class TableMeter:
