@@ -189,7 +189,7 @@ def mistake_in(text: str, folder: Path) -> ConfigError | None:
     return None
 
 
-MARKS = list("-{}[]?|>'!:#")
+MARKS = list("-{}[]?|>'!:#\n\t\x00\ufeff") + ['"']
 WORDS = ["prod:", "&a", "*a", "---", "...", "${", "settings:", "connections:", "pipelines:", "0x"]
 FRAGMENTS = st.sampled_from(
     [
