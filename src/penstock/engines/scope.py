@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from penstock.errors import ConfigError
-from penstock.protocols import Scope
+from penstock.protocols import Scope, Transform
 from penstock.values import RunId
 
 SCOPE_ATTRIBUTE = "__penstock_scope__"
@@ -17,13 +17,29 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class TransformContext:
-    """The second parameter of a transform that has one."""
+    """The second parameter of a transform that has one; empty while planning."""
 
     table: str
     target: str
     pipeline: str
     run_id: RunId
     started_at: datetime
+
+
+# what a function is told while its output is found on an empty frame, before any run
+PLANNING = TransformContext("", "", "", RunId(""), datetime(1970, 1, 1, tzinfo=UTC))
+
+
+@runtime_checkable
+class Contextual(Protocol):
+    """A transform that can be told where it runs."""
+
+    def with_context(self, context: TransformContext) -> Transform: ...
+
+
+def bind(transform: Transform, context: TransformContext) -> Transform:
+    """The transform for this run of this table: `(df, ctx)` functions see the context, errors name the table."""
+    return transform.with_context(context) if isinstance(transform, Contextual) else transform
 
 
 def transform(*, scope: Scope = "rows") -> Callable[[Function], Function]:

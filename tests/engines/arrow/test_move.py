@@ -6,9 +6,10 @@ import dataclasses
 import datetime as dt
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pytest
@@ -298,11 +299,16 @@ def test_many_tables_at_once_under_a_tiny_budget_all_come_through(ticket: object
     assert engine.budget.used_bytes == 0
 
 
+@dataclass
 class FailingTransform(Doubling):
+    fails_at: int = 3
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
     def apply(self, *inputs: Frame) -> Frame:
-        self.calls += 1
-        if self.calls == 3:
-            raise ValueError("third batch")
+        with self.guard:
+            self.calls += 1
+            if self.calls == self.fails_at:
+                raise ValueError("this batch")
         return inputs[0]
 
 
@@ -335,6 +341,50 @@ def test_an_error_anywhere_stops_all_aborts_the_load_and_leaves_no_thread(
     assert engine.budget.used_bytes == 0
     assert load.aborts == len(begun)
     assert len(begun) == 1 or where in ("begin", "reader at once")
+
+
+@given(
+    st.sampled_from(["reader", "transform", "writer", "abandoned"]),
+    st.integers(0, 11),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([2_000, 20_000, 1_000_000]),
+)
+def test_an_error_at_any_point_leaves_nothing_alive_and_nothing_held(
+    where: str, point: int, writers: int, with_ticket: bool, ordered: bool, memory_bytes: int
+) -> None:
+    engine = ArrowEngine(memory_bytes, 3)
+    batches: dict[str, list[pa.RecordBatch | Exception]] = {n: [ids(0, 100) for _ in range(4)] for n in "abc"}
+    load = KeepingLoad(ticket=TICKET if with_ticket else None, fail_at=point + 1 if where == "writer" else None)
+    if where == "reader":
+        batches["abc"[point % 3]].insert(point // 3, ConnectionError("the source went away"))
+    transform = FailingTransform(fails_at=point + 1) if where == "transform" else None
+    stop = threading.Event()
+    if where == "abandoned":
+        load.on_batch = lambda _: stop.set() if load.batches > point else None
+    job = job_of(PreparedReader(batches), load, writers=writers, ordered=ordered, transform=transform, stop=stop)
+    with pytest.raises((ConnectionError, ValueError, Interrupted)):
+        engine.move(job)
+    assert threads_alive() == []
+    assert engine.budget.used_bytes == 0
+
+
+def test_a_stop_does_not_wait_for_a_reader_that_hangs_in_its_driver(engine: ArrowEngine) -> None:
+    stop, gate, load = threading.Event(), threading.Event(), KeepingLoad()
+    reader = PreparedReader({"a": [ids(0, 1)]}, gate=gate)
+    stop.set()
+    started = time.monotonic()
+    with pytest.raises(Interrupted):
+        engine.move(job_of(reader, load, stop=stop, eager=True))
+    elapsed = time.monotonic() - started
+    gate.set()
+    assert (elapsed < 5, load.aborts) == (True, 1)
+    for thread in threading.enumerate():
+        if thread.name.startswith("penstock-"):
+            thread.join(10)
+    assert threads_alive() == []
+    assert engine.budget.used_bytes == 0
 
 
 def test_a_failing_abort_is_noted_on_the_error_that_caused_it(engine: ArrowEngine) -> None:

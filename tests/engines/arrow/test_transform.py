@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.engines.arrow import ArrowEngine
 from penstock.engines.arrow.transform import ArrowTransform
-from penstock.engines.scope import TransformContext
+from penstock.engines.scope import TransformContext, bind
 from penstock.errors import ConfigError, TransformError
 from penstock.schema.types import from_arrow_schema
 from penstock.values import Field, RunId, TableSchema
@@ -229,9 +229,12 @@ def test_the_second_parameter_is_told_where_the_transform_runs(load: Load) -> No
     source = """
 import pyarrow as pa
 def f(df: pa.Table, ctx) -> pa.Table:
-    return df.append_column("at", pa.array([f"{ctx.pipeline}.{ctx.target}" if ctx else ""] * len(df), pa.string()))
+    return df.append_column("at", pa.array([f"{ctx.pipeline}.{ctx.target}"] * len(df), pa.string()))
 """
-    made = load(source).with_context(CONTEXT)
+    planned = load(source)
+    assert planned.output_schema(TableSchema((Field("id", "int64"),))).names == ("id", "at")
+    made = bind(planned, CONTEXT)
+    assert isinstance(made, ArrowTransform)
     assert run(made, [rows_of(id=[1])]) == [{"id": 1, "at": "sales.raw_orders"}]
 
 

@@ -13,7 +13,7 @@ from penstock.engines.arrow.sqlscope import require_select, scope_of_sql
 from penstock.engines.arrow.types import arrow_schema_of, fit_rows
 from penstock.engines.arrow.usererror import user_error
 from penstock.engines.arrow.workspace import Workspace
-from penstock.engines.scope import TransformContext, scope_of
+from penstock.engines.scope import PLANNING, TransformContext, scope_of
 from penstock.errors import ContractError, PenstockError, TransformError
 from penstock.protocols import Frame, Scope
 from penstock.schema.types import SIGNED, UNSIGNED, from_arrow_schema, from_arrow_type, to_arrow_schema, to_arrow_type
@@ -56,7 +56,7 @@ class ArrowTransform:
     label: str
     user: UserFunction | None = None
     run_sql: Callable[[Offer], Iterator[pa.RecordBatch]] | None = None
-    context: TransformContext | None = None
+    context: TransformContext = PLANNING
     _outputs: dict[tuple[object, ...], TableSchema] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -183,7 +183,7 @@ class ArrowTransform:
             raise TransformError(f"{self._name()}: {error.what}", where=self._where(), fix="cast it") from error
 
     def _name(self) -> str:
-        return f"{self.label} of table {self.context.target!r}" if self.context is not None else self.label
+        return f"{self.label} of table {self.context.target!r}" if self.context.target else self.label
 
     def _where(self) -> str | None:
         return self.user.where if self.user is not None else None
