@@ -13,7 +13,7 @@ import pytest
 
 from penstock.values import LedgerHead
 from tests.connectors.sql.crash import TARGET, open_both, run
-from tests.connectors.sql.test_destination import SYSTEMS
+from tests.connectors.sql.place import SYSTEMS
 
 ROOT = Path(__file__).resolve().parents[3]
 POINTS = (

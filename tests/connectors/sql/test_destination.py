@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import duckdb
 import pytest
 
-from penstock.connectors.duckdb import CONNECTOR as DUCKDB
-from penstock.connectors.sql.destination import SqlDestination
-from penstock.connectors.sqlite import CONNECTOR as SQLITE
 from penstock.errors import FencedError, LoadError
 from penstock.values import (
     Account,
-    CommitReceipt,
-    Connection,
     CreateTable,
     Cursor,
     DeleteAll,
@@ -30,68 +17,10 @@ from penstock.values import (
     Position,
     SplitId,
     Swap,
-    TableName,
     Upsert,
-    WriteStep,
 )
 from tests.connectors.sql.loads import FIRST, ITEMS, batches_of, items, load_rows, plan_of
-
-T = TableName(None, "items")
-
-
-@dataclass
-class Place:
-    """One destination file, and a look at it that is not ours."""
-
-    destination: SqlDestination
-    path: Path
-    query: Callable[..., list[Any]]
-
-    def load(
-        self,
-        steps: Sequence[WriteStep],
-        rows: Sequence[Mapping[str, Any]],
-        *,
-        account: Mapping[str, Any] | None = None,
-        **changes: Any,
-    ) -> CommitReceipt:
-        """One whole load of the target, continuing from its head."""
-        plan = plan_of(self.destination, T, steps, **changes)
-        return load_rows(self.destination, plan, rows, **(account or {}))
-
-
-def _sqlite_query(path: Path, *statements: str) -> list[Any]:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        return [connection.execute(sql).fetchall() for sql in statements][-1]
-    finally:
-        connection.close()
-
-
-def _duckdb_query(path: Path, *statements: str) -> list[Any]:
-    with duckdb.connect(str(path)) as connection:
-        rows: list[Any] = [connection.execute(sql).fetchall() for sql in statements][-1]
-        return rows
-
-
-SYSTEMS = {"sqlite": (SQLITE, _sqlite_query), "duckdb": (DUCKDB, _duckdb_query)}
-
-
-@pytest.fixture(params=sorted(SYSTEMS))
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    connector, query = SYSTEMS[request.param]
-    path = tmp_path / "target.db"
-    assert connector.open_destination
-    opened = connector.open_destination(Connection("lake", request.param, database=str(path)))
-    assert isinstance(opened, SqlDestination)
-    return Place(opened, path, partial(query, path))
-
-
-def names_in(place: Place) -> set[str]:
-    return {str(row[0]) for row in place.query("SELECT name FROM sqlite_master WHERE sql IS NOT NULL")}
-
-
-ROWS = "SELECT id, name FROM items ORDER BY id, name"
+from tests.connectors.sql.place import ROWS, Place, T
 
 
 def test_a_first_load_makes_the_table_and_the_ledger(place: Place) -> None:
@@ -119,7 +48,7 @@ def test_a_replace_swaps_the_table_and_keeps_its_indices(place: Place) -> None:
     place.query("CREATE INDEX by_name ON items (name)")
     place.load([CreateTable(), Insert(), Swap()], items((7, "z"), (8, "y")))
     assert place.query(ROWS) == [(7, "z"), (8, "y")]
-    assert names_in(place) == {"_penstock_boundary", "_penstock_ledger", "_penstock_loads", "by_name", "items"}
+    assert place.names() == {"_penstock_boundary", "_penstock_ledger", "_penstock_loads", "by_name", "items"}
 
 
 def test_an_upsert_keeps_the_last_row_of_each_key_and_counts_the_others(place: Place) -> None:

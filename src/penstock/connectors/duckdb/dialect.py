@@ -65,15 +65,11 @@ class DuckdbDialect(Dialect):
         return [*found, *(f"foreign key of {row[0]}" for row in link.query(sql, [table.name]))]
 
     def widen_column(self, link: SqlLink, table: TableName, field: Field, system: str | None) -> None:
-        """An index hinders the change of any column: it is made anew."""
-        where = f"{_HERE} AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)"
-        sql = f"SELECT index_name, sql FROM duckdb_indexes() WHERE {where} AND sql IS NOT NULL"
-        indices = link.query(sql, [schema_of(table), table.name])
-        for name, _ in indices:
-            link.execute(f"DROP INDEX {self.table(TableName(schema_of(table), name))}")
-        super().widen_column(link, table, field, system)
-        for _, create in indices:
-            link.execute(create)
+        """An index hinders any change of its table's columns, even when it is dropped in the same transaction."""
+        if self.indices(link, table):
+            self.rebuild(link, table, field, self.quote(field.name))
+        else:
+            super().widen_column(link, table, field, system)
 
 
 DUCKDB = DuckdbDialect()

@@ -67,7 +67,7 @@ class DuckdbLink:
     ) -> int:
         import pyarrow as pa
 
-        arrow = to_arrow_schema(schema)
+        arrow = pa.schema([pa.field(f.name, _travelling(f.type)) for f in to_arrow_schema(schema)])
         failed: list[BaseException] = []
         reader = pa.RecordBatchReader.from_batches(arrow, _remembering(batches, arrow, failed))
         select = ", ".join(
@@ -79,16 +79,14 @@ class DuckdbLink:
             params = [stamp.value]
         if table.schema == DUCKDB.temporary_schema:  # a stage: its rows are numbered as they come
             names, select = f"{names}, {DUCKDB.position}", f"{select}, row_number() OVER () + {self._staged}"
-        cursor = self._session.cursor
-        cursor.register(_SOURCE, reader)
+        self._session.cursor.register(_SOURCE, reader)
         try:
             count = self.execute(f"INSERT INTO {DUCKDB.table(table)} ({names}) SELECT {select} FROM {_SOURCE}", params)
         except LoadError:
             if failed:  # the rows' own error, which DuckDB knows only as text
                 raise failed[0] from None
             raise
-        finally:
-            cursor.unregister(_SOURCE)
+        self._session.cursor.unregister(_SOURCE)  # after an error the transaction takes no command but ROLLBACK
         self._staged += count
         return count
 
@@ -129,7 +127,21 @@ def _remembering(
 
     try:
         for batch in batches:
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+            columns = [_as_text(c) if pa.types.is_decimal256(c.type) else c for c in batch.columns]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
     except BaseException as error:
         failed.append(error)
         raise
+
+
+def _travelling(kind: pa.DataType) -> pa.DataType:
+    """DuckDB reads no decimal of more than 38 digits: they lie as text."""
+    import pyarrow as pa
+
+    return pa.string() if pa.types.is_decimal256(kind) else kind
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array([None if value is None else format(value, "f") for value in column.to_pylist()], pa.string())

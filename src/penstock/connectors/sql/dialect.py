@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import ClassVar
@@ -14,7 +15,7 @@ from typing import ClassVar
 from penstock.connectors.sql.link import SqlLink, Value
 from penstock.errors import LoadError
 from penstock.schema.types import SIGNED, UNSIGNED, decimal_of
-from penstock.values import Cursor, Field, LoadPlan, TableName, TableSchema
+from penstock.values import Cursor, Field, LoadPlan, TableName, TableSchema, private_name
 
 
 class Dialect(ABC):
@@ -109,6 +110,28 @@ class Dialect(ABC):
             f"ALTER TABLE {self.table(table)} ALTER COLUMN {self.quote(field.name)}"
             f" TYPE {self.column_type(field, system)}"
         )
+
+    def rebuild(self, link: SqlLink, table: TableName, field: Field, value: str) -> None:
+        """Copy the table, one column in another type with `value` as its cells. Raises LoadError for constraints."""
+        shape = self.describe(link, [table])[table]
+        attached = [a for a in self.attachments(link, table) if not a.startswith("view ")]  # views go by name
+        if shape is None or attached:
+            raise LoadError(
+                f"column {field.name!r} of {table} cannot become {field.type} because of: {', '.join(attached)}",
+                where=str(table),
+                fix="change the column by hand, or load anew with --full-refresh",
+            )
+        wider = replace(field, native=None)
+        fields = tuple(wider if f.name.lower() == field.name.lower() else f for f in shape.fields)
+        values = ", ".join(value if f is wider else self.quote(f.name) for f in fields)
+        successor = TableName(table.schema, private_name("rebuilt", str(table)))
+        indices = self.indices(link, table)
+        link.execute(self.create_table(successor, replace(shape, fields=fields)))
+        link.execute(f"INSERT INTO {self.table(successor)} SELECT {values} FROM {self.table(table)}")
+        link.execute(f"DROP TABLE {self.table(table)}")
+        link.execute(self.rename(successor, table.name))
+        for sql in indices:
+            link.execute(sql)
 
     def rename(self, table: TableName, name: str) -> str:
         return f"ALTER TABLE {self.table(table)} RENAME TO {self.quote(name)}"

@@ -84,8 +84,10 @@ _STORAGE: dict[type, str] = {int: "integer", float: "real", str: "text", bytes: 
 
 
 def _plain(value: Any, field: Field) -> Any:
-    """Integers: a whole number, however stored."""
+    """Integers: a whole number, however stored; those past 64 bits with a sign lie as text."""
     del field
+    if isinstance(value, str) and value == str(int(value)):
+        return int(value)
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return int(value)
     raise ValueError

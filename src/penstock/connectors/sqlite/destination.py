@@ -23,6 +23,7 @@ OPERATIONS: frozenset[Operation] = frozenset(
         "delete_matching",
         "delete_window",
         "add_column",
+        "widen_column",
         "unique_key",
         "view",
         "ingested_at",

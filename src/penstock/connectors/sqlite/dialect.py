@@ -85,7 +85,22 @@ class SqliteDialect(Dialect):
             found.append("unique constraint")
         return found
 
+    def widen_column(self, link: SqlLink, table: TableName, field: Field, system: str | None) -> None:
+        """SQLite cannot change a declared type. Times get the text form of their new type; affinity does the rest."""
+        del system
+        shape = self.describe(link, [table])[table]
+        before = next((f.type for f in shape.fields if f.name.lower() == field.name.lower()), "") if shape else ""
+        suffix = _LONGER_TEXT.get((before, field.type))
+        self.rebuild(
+            link, table, field, f"{self.quote(field.name)} || '{suffix}'" if suffix else self.quote(field.name)
+        )
 
+
+_LONGER_TEXT = {
+    ("date", "timestamp"): " 00:00:00.000000",
+    ("date", "timestamptz"): " 00:00:00.000000+00:00",
+    ("timestamp", "timestamptz"): "+00:00",
+}
 SQLITE = SqliteDialect()
 
 
