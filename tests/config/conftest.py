@@ -19,6 +19,10 @@ ENTRY_POINTS = """\
 river = tests.config.plugins:RIVER
 tank = tests.config.plugins:TANK
 broken = tests.config.no_such_module:CONNECTOR
+postgres = penstock.connectors.postgres:CONNECTOR
+sqlite = penstock.connectors.sqlite:CONNECTOR
+duckdb = penstock.connectors.duckdb:CONNECTOR
+file = penstock.connectors.files:CONNECTOR
 
 [penstock.backends]
 sqlite = penstock.state.sqlite:open_backend

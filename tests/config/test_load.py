@@ -21,7 +21,7 @@ prod:
       variant: sqlite
   connections:
     source_pg:
-      variant: river
+      variant: postgres
       host: localhost
       port: 5432
       database: source_db
@@ -29,7 +29,7 @@ prod:
       password: ${PG_PASSWORD}
       schema: public
     target_pg:
-      variant: river
+      variant: postgres
       host: localhost
       port: 5432
       database: dwh_db
@@ -411,3 +411,30 @@ def test_unwritten_values_have_the_documented_defaults(load: Load) -> None:
     assert (table.on_existing, table.schema_evolution, table.write_strategy) == ("refuse", "evolve", None)
     assert project.connections["a"].max_connections == 8
     assert project.project is None
+
+
+@pytest.mark.feature("M1")
+def test_the_connectors_of_this_release_take_their_keys(load: Load, tmp_path: Path) -> None:
+    project = load(
+        """\
+        prod:
+          connections:
+            pg: {variant: postgres, host: db, sslmode: verify-full, sslrootcert: ca.pem, extra: {connect_timeout: "5"}}
+            lite: {variant: sqlite, database: data/shop.db}
+            old_lite: {variant: sqlite, extra: {db_path: data/shop.db}}
+            duck: {variant: duckdb, database: dwh.duckdb, schema: main}
+            lake: {variant: file, extra: {storage: local, path: lake, format: parquet}}
+          pipelines:
+            - {name: a, source: pg, destination: duck}
+            - {name: b, source: lite, destination: lake}
+            - {name: c, source: old_lite, destination: lake}
+        """
+    )
+    found = {name: connection.to_connection() for name, connection in project.connections.items()}
+    ca = str(tmp_path / "ca.pem")
+    assert found["pg"].extra == {"sslmode": "verify-full", "sslrootcert": ca, "connect_timeout": "5"}
+    assert found["lite"].database == str(tmp_path / "data/shop.db")
+    assert found["old_lite"].extra == {"db_path": str(tmp_path / "data/shop.db")}
+    assert found["duck"].database == str(tmp_path / "dwh.duckdb")
+    assert found["lake"].extra["path"] == str(tmp_path / "lake")
+    assert project.warnings == ()
