@@ -17,6 +17,7 @@ from penstock.values import Cursor, CursorSpec, CursorType
 HOUR = 3600.0
 DAY = 86_400.0
 INT_LOOKBACK = 1_000_000
+_INT8_MIN = -(1 << 63)
 _INTS = ("int2", "int4", "int8")
 _STRINGS = ("text", "varchar", "bpchar", "name", "uuid", "char")
 _TIMES = ("date", "timestamp", "timestamptz")
@@ -128,7 +129,7 @@ def shift(cursor: Cursor, amount: float) -> Cursor:
     if isinstance(value, Decimal):
         return Cursor("decimal", value + Decimal(repr(amount)))
     if isinstance(value, int):
-        return Cursor("int", value + math.floor(amount))
+        return Cursor("int", max(value + math.floor(amount), _INT8_MIN))
     return cursor
 
 

@@ -77,7 +77,7 @@ def plan(target: Target, facts: Facts) -> Extent:
     counts = check_position(after, facts, stream=target.stream, accept=request.accept_source_change)
     if after.chain_end is not None:
         return Extent(target, _link(target, after, facts, counts=counts))
-    if request.late_commits == "once" and after.resume is None and after.cursor is not None:
+    if counts and request.late_commits == "once" and after.resume is None and after.cursor is not None:
         refuse_wrapped(facts, target.stream)
     return Extent(target, _since(target, after, facts) if counts else _since_cursor(target, after, facts))
 
@@ -301,7 +301,10 @@ def _settle_incremental(extent: Extent, answers: Answers, facts: Facts, snapshot
     if target.heap:
         bounds = replace(bounds, lag_seconds=lag_of(facts), lag_blocker=facts.blocker)
     notes = notes_of(facts, after) if target.heap else (NO_HORIZON,)
-    return replace(extent, wanted=wanted, bounds=_finish(bounds, answers, _estimate(extent), snapshot, notes))
+    finished = _finish(bounds, answers, _estimate(extent), snapshot, notes)
+    if target.heap and target.request.late_commits == "window" and not extent.first:
+        finished = replace(finished, rows=None)  # that nothing changed says nothing of what the window holds
+    return replace(extent, wanted=wanted, bounds=finished)
 
 
 def _next_link(extent: Extent, after: Position, link: Cursor | None) -> tuple[Filter, Position]:

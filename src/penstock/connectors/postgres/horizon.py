@@ -33,7 +33,7 @@ SELECT clock_timestamp(), least(clock_timestamp(), (
           AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', 'walsender')
         UNION ALL
         SELECT prepared FROM pg_prepared_xacts WHERE database = current_database()) AS s)),
-    pg_has_role('pg_read_all_stats', 'USAGE')
+    pg_has_role('pg_read_all_stats', 'USAGE'), pg_is_in_recovery()
 """
 
 # One row: identity, version, horizon, top, and who holds the horizon back.
@@ -70,6 +70,7 @@ class Facts:
     now: datetime
     oldest_start: datetime
     sees_everyone: bool
+    standby: bool = False
 
     @classmethod
     def from_rows(cls, activity: tuple[Any, ...], facts: tuple[Any, ...]) -> Facts:
@@ -175,6 +176,8 @@ def notes_of(facts: Facts, after: Position | None) -> tuple[str, ...]:
         notes.append(f"horizon lag: {facts.top - facts.horizon} transactions")
     if not facts.sees_everyone:
         notes.append("transactions of other users are not visible: grant pg_read_all_stats, or lookback covers them")
+    if facts.standby:
+        notes.append("a standby does not show what is under way on the primary: only lookback covers early stamps")
     if after and after.horizon is not None and facts.top - after.horizon > HORIZON_WARN:
         notes.append(f"the last load's horizon is {facts.top - after.horizon} transactions old; the limit is 2^31")
     return tuple(notes)

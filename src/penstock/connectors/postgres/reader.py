@@ -31,6 +31,7 @@ _SAFE_WORDS = (
     "out of memory",
     "deadlock detected",
     "could not read block",
+    "invalid byte sequence for encoding",
 )
 _PASSING = ("conflict with recovery", "deadlock detected", "out of memory", "too many")
 

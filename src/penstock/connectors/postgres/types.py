@@ -106,7 +106,9 @@ def select(column: Column, overrides: Mapping[str, str], *, table: str = "t") ->
     wished = overrides.get(column.name)
     if wished is None or wished == field.type:
         return Selected(field, _read_sql(column, field.type, source))
-    return Selected(replace(field, type=wished, native=None), _cast_sql(wished, source, column.name))
+    return Selected(
+        replace(field, type=wished, native=None), _cast_sql(wished, source, column.name, text=field.type == "string")
+    )
 
 
 def _house_type(column: Column) -> str:
@@ -153,7 +155,7 @@ def _item_sql(column: Column) -> str:
     return f"pg_catalog.{quote(column.item or 'text')}"
 
 
-def _cast_sql(house: str, source: str, name: str) -> str:
+def _cast_sql(house: str, source: str, name: str, *, text: bool) -> str:
     target = _server_type(house)
     if target is None:
         raise ConfigError(
@@ -162,6 +164,8 @@ def _cast_sql(house: str, source: str, name: str) -> str:
             fix="one of bool, int16, int32, int64, float32, float64, decimal(p,s), numeric, string, uuid, json, "
             "binary, date, time, timestamp, timestamptz, interval, or a list<> of those",
         )
+    if house == "binary" and text:
+        return f"convert_to({source}::text, 'UTF8')"  # a plain cast would read backslashes as escapes
     cast = f"{source}::{target}"
     if house in ("numeric", "uuid") or decimal_of(house) is not None:
         return f"{cast}::text"

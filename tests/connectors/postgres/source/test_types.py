@@ -163,6 +163,7 @@ def test_what_arrow_cannot_hold_is_an_error_and_text_is_the_way_out(
         ("text", "'{1,2}'", "list<int64>", [1, 2]),
         ("text", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
         ("json", "'{}'", "string", "{}"),
+        ("text", "E'\\\\x41 \\\\\\\\ é'", "binary", "\\x41 \\\\ é".encode()),
     ],
 )
 def test_columns_are_read_as_the_project_says(
@@ -198,6 +199,23 @@ def test_batches_stay_within_rows_and_large_cells_pass(database: Database) -> No
         sizes = [b.rows.num_rows for b in database.source.reader().read(split)]
     assert sum(sizes) == 25001
     assert max(sizes) == 1000
+
+
+def test_text_of_a_database_without_encoding_is_never_garbage(database: Database) -> None:
+    name = f"{database.connection.database}_ascii"
+    database.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+    ascii_only = Database(database.url.rpartition("/")[0] + f"/{name}")
+    try:
+        ascii_only.execute("CREATE TABLE t (id int, s text); INSERT INTO t VALUES (1, 'plain')")
+        assert ascii_only.read(ascii_only.request("t"))[0] == [{"id": 1, "s": "plain"}]
+        ascii_only.execute("INSERT INTO t VALUES (2, E'\\xe9')")
+        with pytest.raises(ExtractionError, match="invalid byte sequence"):
+            ascii_only.read(ascii_only.request("t"))
+        with ascii_only.source.open([ascii_only.request("t")]) as session, pytest.raises(ExtractionError):
+            list(ascii_only.source.reader().relay(session.splits[0]))
+    finally:
+        ascii_only.close()
+        database.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_a_table_without_columns_or_rows_keeps_its_schema(database: Database) -> None:
