@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from penstock.connectors.postgres.adbc import AdbcSession
 from penstock.connectors.postgres.connect import address_of
 from penstock.connectors.postgres.decode import Decoder
 from penstock.connectors.postgres.explain import fault_of
@@ -46,12 +47,9 @@ class PostgresReader:
         """The split's rows. Raises SourceChangedError where the result is not what was planned."""
         where = f"{address_of(self.connection)}, {split.stream}"
         try:
-            with closing(_connect(self.connection)) as session, closing(session.cursor()) as cursor:
-                _enter_snapshot(cursor, split.work, self.connection)
-                hint = str(int(_number(split.work, "batch_bytes")))
-                cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": hint})
-                cursor.execute(str(split.work["sql"]))
-                with closing(cursor.fetch_record_batch()) as batches:
+            with closing(_connect(self.connection)) as session:
+                _enter_snapshot(session, split.work, self.connection)
+                with closing(session.stream(str(split.work["sql"]), _number(split.work, "batch_bytes"))) as batches:
                     yield from _decoded(batches, split, where)
         except PenstockError:
             raise
@@ -76,21 +74,19 @@ def _number(work: Mapping[str, Any], name: str) -> int:
     return int(work[name])
 
 
-def _enter_snapshot(cursor: Any, work: Mapping[str, Any], connection: Connection) -> None:
+def _enter_snapshot(session: AdbcSession, work: Mapping[str, Any], connection: Connection) -> None:
     snapshot = snapshot_of(work)
-    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
-    cursor.execute(*bind_sql({**session_settings(connection), **work["settings"]}))
-    cursor.fetchall()
+    session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    session.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    session.execute(*bind_sql({**session_settings(connection), **work["settings"]}))
 
 
 def numeric_modifiers(connection: Connection, sql: str, where: str) -> Mapping[str, str]:
     """`numeric(p,s)` by column of a query's result: asyncpg does not hand modifiers on, ADBC does for numeric."""
     try:
-        with closing(_connect(connection)) as session, closing(session.cursor()) as cursor:
-            cursor.execute(*bind_sql(session_settings(connection)))
-            cursor.fetchall()
-            schema = cursor.adbc_execute_schema(sql)
+        with closing(_connect(connection)) as session:
+            session.execute(*bind_sql(session_settings(connection)))
+            schema = session.schema(sql)
     except _driver_errors() as error:
         raise explain_adbc(error, where, None) from None
     found = {field.name: int((field.metadata or {}).get(b"POSTGRESQL:typmod", b"-1")) for field in schema}
@@ -104,11 +100,9 @@ def _precision(modifier: int) -> str:
     return f"{packed >> 16 & 0xFFFF},{(scale ^ 1024) - 1024}"
 
 
-def _connect(connection: Connection) -> Any:
-    import adbc_driver_postgresql.dbapi as adbc
-
+def _connect(connection: Connection) -> AdbcSession:
     try:
-        return adbc.connect(conninfo(connection))
+        return AdbcSession(conninfo(connection))
     except _driver_errors() as error:
         raise explain_adbc(error, address_of(connection), None) from None
 

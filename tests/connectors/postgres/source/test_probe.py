@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from penstock.connectors.postgres.horizon import Facts, notes_of
+from penstock.connectors.postgres.horizon import Facts, lag_of, notes_of
 from penstock.connectors.postgres.source import PostgresSource
 from penstock.values import Position
 
@@ -120,15 +120,13 @@ def test_horizon_lag_is_a_note(database: Database) -> None:
     assert any(note.startswith("horizon lag: ") for note in bounds.notes)
 
 
-def test_whoever_holds_the_horizon_back_for_long_is_named() -> None:
+def test_the_lag_is_how_long_the_oldest_writer_has_held_the_horizon() -> None:
     now = datetime(2024, 1, 1, 12, tzinfo=UTC)
-    blocker = "session 42 of user app in database shop"
-    facts = Facts("1/1", 150000, 100, 200, blocker, now - timedelta(minutes=20), now, now, sees_everyone=False)
-    notes = notes_of(facts, Position(horizon=50))
-    assert f"the horizon is held back for 20 min by {blocker}" in notes
-    assert any("grant pg_read_all_stats" in note for note in notes)
-    quiet = replace(facts, blocked_since=now - timedelta(minutes=5), sees_everyone=True, horizon=200)
-    assert notes_of(quiet, None) == ()
+    facts = Facts("1/1", 150000, 100, 200, "session 42", now - timedelta(minutes=20), now, now, sees_everyone=False)
+    assert lag_of(facts) == 1200.0
+    assert lag_of(replace(facts, horizon=200)) == 0.0
+    assert any("grant pg_read_all_stats" in note for note in notes_of(facts, Position(horizon=50)))
+    assert notes_of(replace(facts, horizon=200, sees_everyone=True), None) == ()
 
 
 @pytest.mark.postgres
