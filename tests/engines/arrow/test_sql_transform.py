@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -144,6 +146,19 @@ def test_whole_tables_of_several_moves_do_not_meet(engine: ArrowEngine) -> None:
     for thread in threads:
         thread.join(60)
     assert sorted(map(str, sums)) == sorted(str(20_000 * number + 190) for number in range(6))
+
+
+def test_moments_are_utc_whatever_zone_the_machine_is_in(engine: ArrowEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = """
+import datetime as dt, pyarrow as pa
+from penstock.engines.arrow import ArrowEngine
+made = ArrowEngine(1 << 20, 1).sql_transform("SELECT z::VARCHAR AS t, z::DATE AS d FROM input")
+row = pa.table({"z": pa.array([dt.datetime(2024, 1, 1, tzinfo=dt.UTC)], pa.timestamp("us", "UTC"))})
+found = made.apply(row).to_pylist()
+assert found == [{"t": "2024-01-01 00:00:00+00", "d": dt.date(2024, 1, 1)}], found
+"""
+    monkeypatch.setenv("TZ", "America/New_York")
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 @pytest.mark.feature("N2")

@@ -317,6 +317,14 @@ def test_an_error_that_shows_only_when_a_lazy_result_is_computed_names_the_funct
     assert "secret" not in str(caught.value)
 
 
+def test_a_relation_read_through_the_module_is_told_the_way_that_works(load: Load, tmp_path: Path) -> None:
+    asked = "import duckdb\ndef f(df: duckdb.DuckDBPyRelation):\n    return {}\n"
+    with pytest.raises(TransformError, match=r"(?s)another database.*df\.query\('t'") as caught:
+        load(asked.format("duckdb.sql('SELECT id FROM df')")).output_schema(SCHEMA)
+    assert caught.value.where == f"{tmp_path / 't.py'}:4, in f"
+    assert run(load(asked.format("df.query('t', 'SELECT id FROM t')")), [rows_of(id=[1])]) == [{"id": 1}]
+
+
 @pytest.mark.parametrize(("statement", "line"), [("def broken(:", 2), ("1 / 0", 2), ("import gone_module", 2)])
 def test_a_file_that_cannot_be_executed_is_told_by_line(load: Load, tmp_path: Path, statement: str, line: int) -> None:
     with pytest.raises(TransformError, match="raised") as caught:

@@ -35,6 +35,12 @@ def user_error(error: BaseException, path: Path | None, what: str, *, fallback: 
             where=fallback,
             fix="raise settings.memory, or have the transform gather less",
         )
+    if "not suitable for replacement scan" in str(error):
+        return TransformError(
+            f"{what} read a relation by duckdb.sql(), which is another database",
+            where=(_user_line(error, path) if path is not None else None) or fallback,
+            fix="use the relation's own methods: df.query('t', 'SELECT ... FROM t'), df.filter(...), df.project(...)",
+        )
     kind = "SystemExit (sys.exit)" if isinstance(error, SystemExit) else type(error).__name__
     text = f": {_first_line(error)}" if type(error).__name__ in _SPEAK_OF_CODE else ""
     return TransformError(

@@ -68,7 +68,7 @@ class Workspace:
             "preserve_insertion_order": "true",
         }
         database = duckdb.connect(":memory:", config=settings)
-        database.execute("SET TimeZone = 'UTC'")
+        database.execute("SET GLOBAL TimeZone = 'UTC'")  # plain SET would not reach the cursors
         return database
 
     def _open_folder(self) -> Path:
