@@ -18,6 +18,7 @@ ENTRY_POINTS = """\
 [penstock.connectors]
 river = tests.config.plugins:RIVER
 tank = tests.config.plugins:TANK
+dry = tests.config.plugins:DRY
 broken = tests.config.no_such_module:CONNECTOR
 postgres = penstock.connectors.postgres:CONNECTOR
 sqlite = penstock.connectors.sqlite:CONNECTOR

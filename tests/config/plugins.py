@@ -62,6 +62,7 @@ class TankOptions(BaseModel):
 
 
 RIVER = Connector("river", "River", lambda: RiverOptions)
+DRY = Connector("dry", "Dry", lambda: TankOptions, extra="dry", modules=("no_such_driver",))
 TANK = Connector("tank", "Tank", lambda: TankOptions)
 
 

@@ -442,6 +442,11 @@ def test_a_mistake_is_named_with_its_place_and_way_out(load: Load, marked: str, 
 
 PLUGINS = {
     "a variant nobody has": ("«rivr", "no connector for the variant 'rivr' is installed", "did you mean 'river'?"),
+    "a plugin whose extra is not installed": (
+        "«dry",
+        "variant 'dry' needs no_such_driver",
+        "pip install 'penstock[dry]'",
+    ),
     "a plugin that cannot be imported": ("«broken", "the plugin 'broken' cannot be imported", "pip install"),
 }
 

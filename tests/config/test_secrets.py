@@ -29,7 +29,7 @@ prod:
       password: PASSWORD
       pin: PIN
       extra: {token: TOKEN, certificate: CERTIFICATE, mode: wild}
-    b: {variant: mongodb, mongo_uri: "mongodb://u:URI@h/", aws_access_key: KEY, extra: {nessie_token: KEY}}
+    b: {variant: mongodb, mongo_uri: "mongodb://u:URI@h/", aws_access_key: KEY, extra: {api_token: KEY, depth: 5}}
   pipelines:
     - {name: p, source: a, destination: a, tables: [{name: t, target_name: u}]}
 """

@@ -64,7 +64,7 @@ def _read_switch(text: str, expected: Expected) -> bool | Trap:
     shown = _shown(text, expected)
     return Trap(
         f"{shown} is a boolean to some YAML readers and a word to others",
-        f"put it in quotes to mean the word, or write {'true' if _SWITCHES[text.lower()] else 'false'}",
+        "put it in quotes",
         lenient=text,
     )
 

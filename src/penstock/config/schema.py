@@ -24,6 +24,7 @@ def project_schema() -> dict[str, Json]:
     environment = EnvironmentConfig.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = environment.pop("$defs")
     definitions["EnvironmentConfig"] = environment
+    environment["properties"]["connections"]["patternProperties"] = {NOTES: {}}
     _add_variants(definitions)
     for definition in definitions.values():
         _open(definition)

@@ -41,7 +41,7 @@ class BackendConfig(ConfigModel):
     password: SecretText | None = Field(None, description="Password.", examples=["${BACKEND_PASSWORD}"])
     schema_: str | None = Field(None, alias="schema", description="Schema of the tables.", examples=["penstock"])
     extra: dict[str, str | int | float | bool] = Field(
-        {}, description="Further options of the server's driver.", examples=[{"sslmode": "require"}]
+        {}, repr=False, description="Further options of the server's driver.", examples=[{"sslmode": "require"}]
     )
 
     def to_options(self, base_dir: Path) -> dict[str, object]:
@@ -70,7 +70,7 @@ class SparkConfig(ConfigModel):
     driver_memory: str | None = Field(None, description="Memory of the driver.", examples=["4g"])
     executor_memory: str | None = Field(None, description="Memory of an executor.", examples=["4g"])
     extra_config: dict[str, str | int | float | bool] = Field(
-        {}, description="Any Spark configuration.", examples=[{"spark.sql.shuffle.partitions": "200"}]
+        {}, repr=False, description="Any Spark configuration.", examples=[{"spark.sql.shuffle.partitions": "200"}]
     )
     comet: bool = Field(default=False, description="Use the Comet accelerator.", examples=[True])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +17,14 @@ from penstock.config.problems import Path, suggest
 from penstock.config.secrets import HIDDEN
 from penstock.config.shape import Nothing, Shaper
 from penstock.config.validation import validate
-from penstock.config.waiting import EXTRA_SECRETS, EXTRAS, KEYS, VARIANTS
+from penstock.config.waiting import EXTRAS, KEYS, VARIANTS
 from penstock.errors import PluginNotFoundError
 from penstock.values import Secret
 
 DOCUMENTED = fields_of(ConnectionConfig)
 ANY_EXTRA = Expected(value=ANYTHING)
+PERHAPS_SECRET = Expected(secret=True, number=True, flag=True)
+_SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|credential|uri|url|conn|dsn|auth", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -89,7 +92,10 @@ def _find_variant(node: Node, path: Path, shaper: Shaper, *, used: bool) -> Vari
     if not name:
         return Variant(name)
     try:
-        return _load(name)
+        variant = _load(name)
+        if used:
+            plugins.require_modules(plugins.connector(name))
+        return variant
     except PluginNotFoundError as error:
         if used:
             shaper.findings.marks[(*path, "variant")] = written.mark if written else node.mark
@@ -162,8 +168,7 @@ def _foreign_extra(key: Node, variant: Variant, path: Path, shaper: Shaper) -> N
 def _shape_extra(node: Node, variant: Variant, path: Path, shaper: Shaper) -> dict[str, Any]:
     known = variant.extra
     if known is None:  # a plugin that is not there, or whose `extra` takes anything
-        secrets = dict.fromkeys(EXTRA_SECRETS, Expected(secret=True))
-        anything = {key.text: secrets.get(key.text, ANYTHING) for key, _ in node.pairs}
+        anything = {key.text: PERHAPS_SECRET if _SECRET_NAME.search(key.text) else ANYTHING for key, _ in node.pairs}
         return shaper.mapping(node, anything, path)
     kept = []
     for key, value in node.pairs:

@@ -110,10 +110,6 @@ EXTRAS: Mapping[str, str] = {
 }
 """Keys documented under `extra`, and the variant that takes them: a warning elsewhere."""
 
-EXTRA_SECRETS = frozenset(
-    ("aws_access_key", "aws_secret_key", "nessie_token", "rest_credential", "rest_token", "unity_token")
-)
-
 
 def feature_of(path: Path) -> str | None:
     """The feature a key inside an environment waits for."""
