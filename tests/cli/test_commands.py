@@ -24,6 +24,7 @@ SHAPES: dict[tuple[str, ...], set[str]] = {
     ("preview", "orders", "--limit", "3"): {"stream", "columns", "rows"},
     ("plan",): {"project", "environment", "tables", "notes"},
     ("run",): {"run_id", "state", "started_at", "finished_at", "tables", "exit_code", "errors"},
+    ("test",): {"checks"},
     ("status",): {"tables"},
     ("runs",): {"runs"},
     ("show", "last"): {"run", "tables"},
@@ -301,6 +302,24 @@ def test_a_transform_that_prints_does_not_break_the_json(sample: ProjectFolder) 
     done = sample.run("run", "--table", "orders", "--full-refresh", "--json")
     assert done.exit_code == 0, done.said
     assert read_json(done)["state"] == "succeeded"
+
+
+def test_the_samples_transform_has_a_fixture_that_passes(sample: ProjectFolder) -> None:
+    done = sample.run("test")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "transforms.with_total.yaml::with_total" in done.stdout
+    assert "1 case, 0 failed" in done.stdout
+
+
+@pytest.mark.feature("M7")
+def test_a_transform_that_does_something_else_fails_its_fixture_and_exits_1(sample: ProjectFolder) -> None:
+    code = (sample.path / "transforms.py").read_text()
+    sample.write(code.replace("quantity * unit_price", "quantity + unit_price"), "transforms.py")
+    done = sample.run("test", "--json")
+    checks = read_json(done)["checks"]
+    assert isinstance(checks, list)
+    assert (done.exit_code, [check["ok"] for check in checks]) == (1, [False])
+    assert "missing" in checks[0]["message"]
 
 
 @pytest.mark.claims("--full-refresh")

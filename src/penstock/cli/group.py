@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "preview": "Show the first rows of a table as its source holds them.",
     "plan": "Show what a run would do; change nothing.",
     "run": "Move the selected tables.",
+    "test": "Run the transforms on the fixture rows kept beside them.",
     "status": "Show where each table stands, by its destination's ledger.",
     "runs": "List past runs, newest first.",
     "show": "Show one run, table by table.",

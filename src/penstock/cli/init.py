@@ -20,6 +20,7 @@ PROJECT = """\
 #   penstock run       do it; the second time only what is new is moved
 #   penstock status    where each table stands
 #   penstock verify    prove that the targets hold what they should
+#   penstock test      try the transform on the rows kept beside it
 version: 2
 default_environment: dev
 
@@ -79,6 +80,19 @@ def with_total(df: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
     return df.project("*, quantity * unit_price AS total")
 '''
 
+FIXTURE = """\
+# What with_total makes of these rows: `penstock test` tries it.
+cases:
+  - name: quantity times price
+    types: {unit_price: "decimal(10,2)"}
+    input:
+      - {id: 1, quantity: 3, unit_price: "19.90"}
+      - {id: 2, quantity: 1, unit_price: "0.05"}
+    expected:
+      - {id: 1, quantity: 3, unit_price: "19.90", total: "59.70"}
+      - {id: 2, quantity: 1, unit_price: "0.05", total: "0.05"}
+"""
+
 IGNORED = """\
 .penstock/
 out/
@@ -102,7 +116,12 @@ def command(
 
 def write_project(directory: Path) -> list[Path]:
     """The files written, relative to `directory`. Raises ConfigError rather than overwrite any of them."""
-    texts = {"penstock.yaml": PROJECT, "transforms.py": TRANSFORMS, ".gitignore": IGNORED}
+    texts = {
+        "penstock.yaml": PROJECT,
+        "transforms.py": TRANSFORMS,
+        "transforms.with_total.yaml": FIXTURE,
+        ".gitignore": IGNORED,
+    }
     names = [Path(name) for name in (*texts, "data/shop.db")]
     present = [str(name) for name in names if (directory / name).exists()]
     if present:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from penstock.config import ProjectConfig, load_project
 from penstock.engines.arrow.engine import ArrowEngine
+from penstock.engines.arrow.fixtures import check_fixtures
 from penstock.errors import ConfigError, Interrupted, PenstockError
 from penstock.failpoints import failpoint
 from penstock.pipeline.compile import compile_steps
@@ -31,6 +32,7 @@ from penstock.pipeline.results import (
     Selection,
     TableStatus,
     TableVerdict,
+    TransformCheck,
 )
 from penstock.pipeline.run import RetryPolicy, Runner, TableOutcome, exit_code_of
 from penstock.plugins import open_backend
@@ -187,6 +189,12 @@ class Project:
             rows = [tuple(row.values()) for rows in batches for row in rows.to_pylist()]
         columns = tuple((f.name, f.type) for f in schema.fields)
         return Preview(str(reading.stream), columns, tuple(rows[:limit]))
+
+    def test(self) -> tuple[TransformCheck, ...]:
+        """Run every transform of the project on the fixture rows kept beside it."""
+        used = dict.fromkeys(t.transform for p in self.config.pipelines for t in p.tables if t.transform)
+        found = (check for reference in used for check in check_fixtures(reference, str(self.config.base_dir)))
+        return tuple(TransformCheck(c.file, c.function, c.case, c.ok, c.message) for c in found)
 
     def status(self, selection: Selection | None = None) -> tuple[TableStatus, ...]:
         """Where each table stands by its destination's ledger; the run history adds what it remembers."""
