@@ -31,9 +31,10 @@ class LosingProxy:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._shut()
+        self.shut()
 
-    def _shut(self) -> None:
+    def shut(self) -> None:
+        """Let nobody in from now on."""
         with contextlib.suppress(OSError):  # wakes accept()
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -60,7 +61,7 @@ class LosingProxy:
         silent.set()
         self.lost.set()
         if self._last:
-            self._shut()
+            self.shut()
         if self._forward:
             server.sendall(data)
 

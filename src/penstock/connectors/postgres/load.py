@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from penstock.connectors.postgres.steps import PostgresSteps, with_known_natives
 from penstock.connectors.sql.link import SqlLink, linked, transaction
 from penstock.connectors.sql.load import Site, SqlLoadSession
 from penstock.connectors.sql.writer import PieceTable, SqlWriter
-from penstock.errors import CommitUnknownError, ConfigError, LoadError
+from penstock.errors import CommitUnknownError, ConfigError, LoadError, PenstockError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
 from penstock.values import Batch, CommitReceipt, Into, LoadPlan, Piece, SplitId, TableName, TableSchema
@@ -58,6 +59,16 @@ class PostgresLoadSession(SqlLoadSession):
             self._pieces[split_id, "target"] = piece
         failpoint("load.piece_written")
         return piece
+
+    def _drop_private(self) -> None:
+        """What cannot be dropped now the next begin drops: a load that is in stays in, and an error stays itself."""
+        if self._writer is None:
+            return
+        self._writer = None
+        with contextlib.suppress(PenstockError), linked(self._site.connect) as link:
+            link.execute("SET lock_timeout = '5s'")  # a writer elsewhere may be at work on them still
+            for table in self._tables.all:
+                link.execute(self._site.dialect.drop_table(table))
 
     def _resolve(self, error: CommitUnknownError) -> CommitReceipt:
         """As long as the server cannot be reached nothing is known; `lock_wait_seconds` is how long that is borne."""

@@ -243,3 +243,13 @@ def test_types_whose_binary_form_is_not_their_text_ask_for_a_cast() -> None:
     assert not takes("float64", WireType("float4", 700))
     assert takes("string", WireType("mood", 99_999, is_enum=True))
     assert takes("list<uuid>", WireType("_uuid", 2951, element=UUID))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("spelling", "native"), [("string", "text"), ("binary", "bytea"), ("json", "json")])
+def test_a_cell_of_100_mb_passes(session: Session, spelling: str, native: str) -> None:
+    text = '"' + "x" * (100 << 20) + '"'
+    array = pa.array([text.encode() if spelling == "binary" else text], to_arrow_type(spelling))
+    assert round_trip(
+        session, spelling, native, [array], f"length(v::{'bytea' if spelling == 'binary' else 'text'})"
+    ) == [(100 << 20) + 2]

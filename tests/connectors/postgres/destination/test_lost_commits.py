@@ -11,8 +11,8 @@ from penstock.connectors.postgres.destination import PostgresDestination
 from penstock.errors import CommitUnknownError, LoadError
 from penstock.protocols import LoadSession
 from penstock.testing.loads import Loads, account_for, write
-from penstock.values import Connection, Piece
-from tests.connectors.postgres.destination.test_loads import ITEMS, TARGET, items, rows_of
+from penstock.values import Connection, CreateTable, Insert, Piece, Swap
+from tests.connectors.postgres.destination.test_loads import ITEMS, TARGET, items, loads_to, rows_of
 from tests.connectors.postgres.proxy import LosingProxy
 
 pytestmark = [pytest.mark.postgres, pytest.mark.feature("N2"), pytest.mark.claims("commit.ledger_written")]
@@ -69,3 +69,23 @@ def test_a_commit_that_nobody_can_be_asked_about_is_unknown(own_database: Connec
         with pytest.raises(CommitUnknownError) as caught:
             session.commit([piece], account_for([piece]))
     assert caught.value.exit_code == 5
+
+
+def test_a_load_that_is_in_stays_in_when_its_private_tables_cannot_be_dropped(
+    own_database: Connection, look: Session
+) -> None:
+    loads = loads_to(own_database, writers=2)
+    plan = loads.plan(ITEMS, route="shadow", steps=[CreateTable(), Insert(), Swap()])
+    with proxy_to(own_database) as proxy:
+        through = PostgresDestination(replace(own_database, host="127.0.0.1", port=proxy.port))
+        session = through.begin(plan)
+        piece = write(session, "0", items((1, "a")))
+        proxy.shut()
+        receipt = session.commit([piece], account_for([piece]))
+        session.abort()
+    assert receipt.written == 1
+    assert rows_of(look) == [(1, "a")]
+    left = "SELECT count(*) FROM pg_class WHERE relname LIKE '\\_penstock\\_%' AND relkind = 'r'"
+    assert look.query(left) == [(4,)]
+    loads.deliver(items((2, "b")))
+    assert look.query(left) == [(3,)]
