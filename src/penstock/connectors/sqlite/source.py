@@ -21,7 +21,6 @@ from penstock.connectors.sqlite.files import database_path, is_destination, sour
 from penstock.connectors.sqlite.shape import order_of, stream_shape, stream_specs
 from penstock.connectors.sqlite.snapshot import SqliteSnapshot
 from penstock.errors import ExtractionError
-from penstock.failpoints import failpoint
 from penstock.protocols import Chunks, Reader, ReadSession
 from penstock.schema.types import to_arrow_schema
 from penstock.values import (
@@ -149,7 +148,6 @@ class SqliteSession:
         self._splits = tuple(splits)
         with _guard:
             _open_snapshots[self._token] = self._snapshot
-        failpoint("source.opened")
 
     @staticmethod
     def _with_work(split: Split, more: Mapping[str, Json]) -> Split:
