@@ -35,8 +35,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A path file inside of a folder that is itself reached by a path file is not followed: the editable install of the
     # repository stays out of sight, only what it depends on is seen.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    install: list[str | Path] = ["-m", "pip", "--python", environment / "bin" / "python", "install", "-q", "--no-deps", "--no-index"]
-    run(sys.executable, *install, "--ignore-installed", wheel, cwd=folder)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install"]
+    run(*pip, "-q", "--no-deps", "--no-index", "--ignore-installed", wheel, cwd=folder)
     where = run(environment / "bin" / "python", "-c", "import penstock; print(penstock.__file__)", cwd=folder)
     assert where.strip().startswith(str(packages))
     return environment / "bin"

@@ -1,3 +1,5 @@
+"""What the tests of both file databases share."""
+
 from __future__ import annotations
 
 from pathlib import Path
