@@ -23,9 +23,16 @@ def row_digests(rows: pa.RecordBatch) -> list[str]:
     NULLs are left out and columns sorted by name, so a new empty column or another column order changes nothing.
     """
     names = sorted(rows.schema.names)
-    columns = [_plain_values(rows.column(name)) for name in names]
-    labels = [_framed(name.encode()) for name in names]
-    return [_digest_row(labels, values) for values in zip(*columns, strict=True)] if names else []
+    columns = [_encode_column(name, _plain_values(rows.column(name))) for name in names]
+    return [hashlib.blake2b(b"".join(cells), digest_size=16).hexdigest() for cells in zip(*columns, strict=True)]
+
+
+def _encode_column(name: str, values: list[object]) -> list[bytes]:
+    """Each value with its column's name before it; nothing for NULL. A column's values are all of one kind."""
+    label = _framed(name.encode())
+    first = next((value for value in values if value is not None), None)
+    encode = _encoder_of(first)
+    return [b"" if value is None else label + encode(value) for value in values]
 
 
 def _plain_values(column: Any) -> list[object]:
@@ -50,25 +57,26 @@ class _Moment(tuple[str, int]):
         return super().__new__(cls, (zone, micros))
 
 
-def _digest_row(labels: list[bytes], values: tuple[object, ...]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for label, value in zip(labels, values, strict=True):
-        if value is not None:
-            digest.update(label)
-            digest.update(_encode(value))
-    return digest.hexdigest()
-
-
-def _encode(value: object) -> bytes:
+def _encoder_of(sample: object) -> Callable[[Any], bytes]:
     """Kind, length, text: no two different values share an encoding, no value runs into the next."""
-    if isinstance(value, list):
-        return b"l" + _framed(b"".join(_encode(item) for item in value))
-    if isinstance(value, dict):
-        return b"s" + _framed(b"".join(_framed(str(k).encode()) + _encode(v) for k, v in value.items()))
+    if isinstance(sample, list | dict):
+        return _encode_nested
     for kind, letter, write in _KINDS:
-        if isinstance(value, kind):
-            return letter + _framed(write(value))
-    return b"o" + _framed(repr(value).encode())
+        if isinstance(sample, kind):
+            return _scalar_encoder(letter, write)
+    return _scalar_encoder(b"o", lambda value: repr(value).encode())
+
+
+def _scalar_encoder(letter: bytes, write: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    return lambda value: letter + _framed(write(value))
+
+
+def _encode_nested(value: object) -> bytes:
+    if isinstance(value, list):
+        return b"l" + _framed(b"".join(_encode_nested(item) for item in value))
+    if isinstance(value, dict):
+        return b"s" + _framed(b"".join(_framed(str(k).encode()) + _encode_nested(v) for k, v in value.items()))
+    return _encoder_of(value)(value)
 
 
 def _framed(text: bytes) -> bytes:
