@@ -175,6 +175,11 @@ class TableConfig(ConfigModel):
         examples=[True, "users_latest"],
         json_schema_extra={"anyOf": [{"type": "string"}, {"type": "boolean"}]},
     )
+    on_bad_value: Literal["fail", "quarantine"] = Field(
+        default="fail",
+        description="A value its column cannot hold exactly ends the load, or its row goes to `<target>__quarantine`.",
+        examples=["quarantine"],
+    )
     load_rows: int = Field(
         10_000_000, ge=1, description="Rows per load of the chain that a first incremental load is.", examples=[1000000]
     )

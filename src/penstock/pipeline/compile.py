@@ -221,6 +221,7 @@ def _writing(project: ProjectConfig, item: Selected) -> Writing:
         boundary_limit=table.boundary_limit,
         partition_by=tuple(table.partition_by),
         latest_view=table.latest_view,
+        on_bad_value=table.on_bad_value,
         lock_wait_seconds=settings.lock_wait,
     )
 

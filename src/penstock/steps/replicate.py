@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from penstock.engines.scope import TransformContext, bind
 from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.failpoints import failpoint
 from penstock.loading.plan import Recipe, Wish, plan_load
@@ -20,6 +21,7 @@ from penstock.protocols import (
     ReadSession,
     RelaySource,
     Source,
+    Transform,
 )
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.steps.shaping import Shaping, make_shape, own_columns, schema_signature, shape_table
@@ -114,13 +116,23 @@ def _move(prepared: Prepared, parties: Parties, table: Surveyed) -> Moved:
         splits=prepared.splits,
         begin=lambda: parties.destination.begin(prepared.plan),
         shape=make_shape(step, prepared.shaping, parties.started_at, prepared.boundary),
-        transform=step.transform,
+        transform=bound_transform(step, parties),
         eager=_is_eager(table, prepared),
         writers=prepared.plan.writers,
         progress=parties.progress,
         stop=parties.stop,
     )
     return parties.engine.relay(job) if prepared.relay else parties.engine.move(job)
+
+
+def bound_transform(step: ReplicateStep, parties: Parties) -> Transform | None:
+    """The step's transform, told which table of which run it works for."""
+    if step.transform is None:
+        return None
+    context = TransformContext(
+        str(step.reading.stream), str(step.writing.target), step.pipeline, parties.run_id, parties.started_at
+    )
+    return bind(step.transform, context)
 
 
 def _is_eager(table: Surveyed, prepared: Prepared) -> bool:

@@ -48,6 +48,7 @@ class Writing:
     boundary_limit: int = 100_000
     partition_by: tuple[str, ...] = ()
     latest_view: str | None = None
+    on_bad_value: Literal["fail", "quarantine"] = "fail"
     lock_wait_seconds: float = 60.0
 
 

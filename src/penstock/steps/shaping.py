@@ -150,6 +150,7 @@ def make_shape(step: ReplicateStep, shaping: Shaping, started_at: datetime, boun
         ingested_at=None if shaping.fills_ingested_at else (step.adding.ingested_at_column, started_at),
         renames=shaping.renames,
         order_column=shaping.order_column,
+        on_bad_value=step.writing.on_bad_value,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from penstock.errors import LoadError, PenstockError
 from penstock.loading.verification import combine_digests
 from penstock.protocols import Chunks, Destination, Move, Source
-from penstock.steps.replicate import Parties, prepare
+from penstock.steps.replicate import Parties, bound_transform, prepare
 from penstock.steps.shaping import make_shape, own_columns, schema_signature
 from penstock.steps.survey import Surveyed
 from penstock.values import (
@@ -175,7 +175,7 @@ def _read_moved(
             tuple(session.splits),
             lambda: _Page(book, side),
             shape.full,
-            transform=table.step.transform,
+            transform=bound_transform(table.step, parties),
             eager=True,
             stop=parties.stop,
         )
