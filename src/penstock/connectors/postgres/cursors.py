@@ -44,7 +44,9 @@ class OrderSql:
 
     @property
     def is_null(self) -> str:
-        return f"{self.value} IS NULL"
+        """Rows without a cursor: the greatest of several is NULL where all are, which indexes of each can find."""
+        terms = [f"{part} IS NULL" for part in self.parts]
+        return terms[0] if len(terms) == 1 else f"({' AND '.join(terms)})"
 
 
 def order_of(
@@ -252,11 +254,6 @@ def _check_type(spec: CursorSpec, base: str, stream: str) -> None:
             where=stream,
             fix="correct iterate_column_type, or leave it out",
         )
-
-
-def python_value(cursor: Cursor) -> object:
-    """What the driver takes as a bound parameter of the cursor's type."""
-    return cursor.value
 
 
 def text_value(cursor: Cursor) -> str:

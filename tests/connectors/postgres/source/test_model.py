@@ -125,7 +125,7 @@ def sessions(database: Database) -> list[Session]:
 
 
 @pytest.mark.parametrize("late", ["once", "all"])
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=st.lists(step, min_size=5, max_size=30))
 def test_every_history_is_delivered_wholly(
     database: Database, sessions: list[Session], late: str, steps: list[tuple[Any, ...]]
