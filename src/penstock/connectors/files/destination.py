@@ -32,13 +32,18 @@ _OPERATIONS: frozenset[Operation] = frozenset(
 )
 
 
+def _limits() -> Limits:
+    """Each writer holds a row group: more writers than cores cost memory and gain nothing."""
+    return Limits(identifier_bytes=1 << 16, columns=10_000, writers=min(8, os.cpu_count() or 1))
+
+
 @dataclass(frozen=True, slots=True)
 class FilesDestination:
     """Tables are folders; their manifests say which files belong to them and hold the ledger."""
 
     options: FileExtra
     identity: str
-    limits: Limits = field(default_factory=lambda: Limits(identifier_bytes=1 << 16, columns=10_000))
+    limits: Limits = field(default_factory=_limits)
 
     @property
     def operations(self) -> frozenset[Operation]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROW_GROUP_ROWS = 131_072  # memory of the Parquet writer grows with it; smaller groups read slower
-_BUFFER_BYTES = 32 << 20  # of rows waiting for their row group, over all partitions of one split
+_BUFFER_BYTES = 16 << 20  # of rows waiting for their row group, over all partitions of one split
 _OPEN_FILES = 32
 Key = tuple[str | None, ...]
 
