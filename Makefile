@@ -42,7 +42,7 @@ fmt: setup
 	$(BIN)/ruff format $(CODE)
 
 docs: setup
-	$(BIN)/python -m penstock.testing.docs docs
+	$(BIN)/python -m penstock.testing.features
 
 wheel: setup
 	$(BIN)/python -m build --wheel

@@ -14,7 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-pytest.register_assert_rewrite("penstock.testing")
+pytest.register_assert_rewrite("penstock.testing.suites", "penstock.testing.backend")
 
 from penstock.testing.project import ProjectFolder  # noqa: E402 - after the line that makes its asserts speak
 

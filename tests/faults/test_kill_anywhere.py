@@ -32,7 +32,7 @@ def cells() -> Sequence[object]:
             marks = [pytest.mark.postgres] if system.startswith("postgres") else []
             if (system, strategy, point) not in SAMPLE:
                 marks.append(pytest.mark.faults)
-            marks.append(pytest.mark.claims(f"failpoint {point}"))
+            marks.append(pytest.mark.claims(point))
             made.append(pytest.param(system, strategy, point, marks=marks, id=f"{system}-{strategy}-{point}"))
     return made
 
