@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import FencedError, LoadError, SourceChangedError
+from penstock.failpoints import FailpointError
 from penstock.testing.loads import account_for, write
 from penstock.testing.suites.rows import SCHEMA, as_table, make_rows
 from penstock.values import TableName
@@ -191,8 +192,22 @@ def test_a_disk_that_refuses_the_manifest_leaves_the_table_as_it_was(lake: Lake)
     session.abort()
     blocker.rmdir()
     assert ids(lake) == Counter(range(5))
+    check_clean(lake)
     lake.deliver(as_table(make_rows(5, 9)))
     assert ids(lake) == Counter(range(9))
+    check_clean(lake)
+
+
+@pytest.mark.parametrize("point", ["files.part_renamed", "files.manifest_written", "files.manifest_renamed"])
+def test_an_error_in_the_commit_leaves_the_old_table_or_the_new_and_no_litter(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    lake.deliver(as_table(make_rows(0, 5)), "replace")
+    monkeypatch.setenv("PENSTOCK_FAULTS", f"{point}=raise")
+    with pytest.raises(FailpointError):
+        lake.deliver(as_table(make_rows(5, 9)), "replace")
+    monkeypatch.delenv("PENSTOCK_FAULTS")
+    assert ids(lake) == Counter(range(5, 9) if point == "files.manifest_renamed" else range(5))
     check_clean(lake)
 
 

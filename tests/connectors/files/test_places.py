@@ -191,6 +191,16 @@ def test_a_folder_that_is_not_there_is_said_so(lake: Lake) -> None:
     assert gone.destination.describe([TableName(None, "t")]) == {TableName(None, "t"): None}
 
 
+def test_a_damaged_file_fails_its_own_stream_and_no_other(lake: Lake) -> None:
+    lake.put("good.csv", CANARY)
+    lake.put("bad.parquet", "not parquet")
+    found = {spec.name: spec.schema is not None for spec in lake.source.streams(["good.csv", "bad.parquet", "none"])}
+    assert found == {"good.csv": True, "bad.parquet": False}
+    assert lake.read("good.csv") == [{"id": 1}]
+    with pytest.raises(ExtractionError, match="not a whole Parquet file"):
+        lake.read("bad.parquet")
+
+
 def test_a_query_is_refused(lake: Lake) -> None:
     with pytest.raises(ConfigError, match="custom_query"):
         lake.read("x.csv", query="SELECT 1")

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from penstock.connectors.files.adopt import adopt_files
 from penstock.connectors.files.lock import TargetLock, take_lock
-from penstock.connectors.files.manifest import Manifest, Part, manifest_path, read_manifest, to_bytes
+from penstock.connectors.files.manifest import MANIFEST, Manifest, Part, manifest_path, read_manifest, to_bytes
 from penstock.connectors.files.options import FileExtra
 from penstock.connectors.files.pieces import Job, PieceWriter, WrittenFile, check_partitions, final_path
 from penstock.connectors.files.places import PRIVATE, lock_path, stage_file, sync_folder
@@ -145,6 +145,9 @@ def _clear_litter(folder: Path, manifest: Manifest) -> None:
     """Remove what no manifest names: workspaces of older epochs, and parts renamed by a load that died then."""
     if (folder / PRIVATE / "tmp").exists():
         shutil.rmtree(folder / PRIVATE / "tmp")
+    half_written = manifest_path(folder).with_name(f"{MANIFEST}.tmp")
+    if half_written.is_file():
+        half_written.unlink()
     known = {part.path for part in manifest.parts}
     for path in _our_parts(folder):
         if str(path.relative_to(folder)) not in known:
@@ -208,8 +211,9 @@ class FilesLoad:
     def abort(self) -> None:
         failpoint("abort.started")
         try:
-            if self._lock.is_held and self.job.workspace.parent.exists():
-                shutil.rmtree(self.job.workspace.parent)
+            manifest = read_manifest(self.folder) if self._lock.is_held else None
+            if manifest is not None and manifest.head.epoch == self.job.epoch:
+                _clear_litter(self.folder, manifest)
         finally:
             self._lock.release()
 

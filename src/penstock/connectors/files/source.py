@@ -20,7 +20,7 @@ from penstock.connectors.files.options import FileExtra
 from penstock.connectors.files.read import ReadPlan, read_file
 from penstock.connectors.files.read_parquet import Footer, read_footer
 from penstock.connectors.files.schemas import Described, describe_files
-from penstock.errors import ConfigError, ExtractionError
+from penstock.errors import ConfigError, ExtractionError, PenstockError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks, ReadSession
 from penstock.values import (
@@ -71,11 +71,18 @@ class FilesSource:
         if like is None:
             # A listing opens no file: it has to work where one of thousands is damaged.
             return [StreamSpec(name, None) for name in list_names(self.root)]
-        found = ((StreamName(n), list_stream(self.root, StreamName(n), self.options)) for n in like)
-        return [self._describe(name, listing) for name, listing in found if listing is not None]
+        found = (self._describe(StreamName(name)) for name in like)
+        return [spec for spec in found if spec is not None]
 
-    def _describe(self, name: StreamName, listing: Listing) -> StreamSpec:
-        schema = describe_files(self.root, listing, {}).schema
+    def _describe(self, name: StreamName) -> StreamSpec | None:
+        """None for a name that nothing has. What cannot be described is told without columns: opening it says why."""
+        try:
+            listing = list_stream(self.root, name, self.options)
+            if listing is None:
+                return None
+            schema = describe_files(self.root, listing, {}).schema
+        except PenstockError:
+            return StreamSpec(name, None)
         size = sum(ref.size for ref in listing.files)
         return StreamSpec(name, schema if schema.fields else None, rows_estimate=_known_rows(listing), size_bytes=size)
 
