@@ -143,6 +143,14 @@ def test_rows_of_a_unique_key_are_deleted_and_written_again_in_one_load(place: P
     assert place.query("SELECT count(*), min(name) FROM items") == [(100, "new")]
 
 
+def test_a_key_is_made_on_a_table_that_the_same_load_empties(place: Place) -> None:
+    place.load(FIRST, items((1, "old"), (1, "old too")))
+    place.load((DeleteAll(), *KEYED), items((1, "new"), (2, "b")), route="staged", strategy="upsert")
+    assert place.query(ROWS) == [(1, "new"), (2, "b")]
+    place.load(KEYED, items((2, "c")), route="staged", strategy="upsert")
+    assert place.query(ROWS) == [(1, "new"), (2, "c")]
+
+
 def test_a_window_of_text_times_deletes_by_time_and_not_by_letters(place: Place) -> None:
     schema = TableSchema((Field("id", "int64"), Field("at", "timestamp")))
     times = [datetime.fromisoformat(f"2024-01-02 0{hour}:00:00") for hour in (1, 2, 3)]

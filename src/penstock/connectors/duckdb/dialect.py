@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from penstock.connectors.duckdb.types import house_type, native_type
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import SqlLink, Value
-from penstock.values import Field, TableName, TableSchema
+from penstock.values import Field, TableName, TableSchema, private_name
 
 _HERE = "database_name = current_database()"
 
@@ -63,6 +63,20 @@ class DuckdbDialect(Dialect):
             f"SELECT DISTINCT table_name FROM duckdb_constraints() WHERE {_HERE} AND lower(referenced_table) = lower(?)"
         )
         return [*found, *(f"foreign key of {row[0]}" for row in link.query(sql, [table.name]))]
+
+    def delete_all(self, link: SqlLink, table: TableName, *, before_index: bool) -> None:
+        """An index made after a DELETE of the same transaction holds the deleted rows: a new table has none."""
+        shape = table_schema(link, table)
+        if not before_index or shape is None or self.attachments(link, table):
+            super().delete_all(link, table, before_index=before_index)
+            return
+        successor = TableName(table.schema, private_name("emptied", str(table)))
+        indices = self.indices(link, table)
+        link.execute(self.create_table(successor, shape))
+        link.execute(f"DROP TABLE {self.table(table)}")
+        link.execute(self.rename(successor, table.name))
+        for sql in indices:
+            link.execute(sql)
 
     def widen_column(self, link: SqlLink, table: TableName, field: Field, system: str | None) -> None:
         """An index hinders any change of its table's columns, even when it is dropped in the same transaction."""

@@ -185,6 +185,11 @@ class Dialect(ABC):
         """Take the old target out of the way of its successor."""
         link.execute(self.drop_table(plan.target))
 
+    def delete_all(self, link: SqlLink, table: TableName, *, before_index: bool) -> None:
+        """Empty the table. `before_index`: a unique index is made next, in the same transaction."""
+        del before_index
+        link.execute(f"DELETE FROM {self.table(table)}")
+
     def prepare_stamp(self, link: SqlLink, plan: LoadPlan, table: TableName) -> None:
         """Called in the load's transaction before rows go straight into `table`, when the load fills `ingested_at`."""
         del link, plan, table

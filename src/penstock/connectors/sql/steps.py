@@ -147,7 +147,9 @@ class StepRunner:
     def _delete(self, step: WriteStep) -> None:
         dialect, link, target = self._dialect, self._link, self._plan.target
         if isinstance(step, DeleteAll):
-            link.execute(f"DELETE FROM {dialect.table(target)}")
+            wanted = [frozenset(s.key) for s in self._plan.steps if isinstance(s, EnsureKey)]
+            there = dialect.unique_keys(link, target) if wanted else ()
+            dialect.delete_all(link, target, before_index=any(key not in there for key in wanted))
         elif isinstance(step, DeleteMatching):
             self._refuse_null_keys(self._tables.stage, step.key)
             link.execute(delete_matching(dialect, target, self._tables.stage, step.key))
