@@ -1,0 +1,41 @@
+"""Mistakes put into the product on purpose: the tests that a patch names must go red, or they prove nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PATCHES = sorted((ROOT / "tests" / "seeded_bugs").glob("*.patch"))
+FAILED = 1  # pytest's exit code where tests ran and failed; a test that cannot be collected is another
+
+
+def tests_named(patch: Path) -> list[str]:
+    """The ids in the header's lines `test: ...`."""
+    lines = patch.read_text(encoding="utf-8").splitlines()
+    return [line.removeprefix("test: ") for line in lines if line.startswith("test: ")]
+
+
+def test_every_patch_still_applies_and_names_its_tests() -> None:
+    assert PATCHES
+    for patch in PATCHES:
+        assert tests_named(patch), f"{patch.name} names no test"
+        subprocess.run(["git", "apply", "--check", str(patch)], cwd=ROOT, check=True)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+def test_a_seeded_bug_turns_the_tests_it_names_red(patch: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
+    subprocess.run(["git", "apply", str(patch)], cwd=tmp_path, check=True)
+    for name in tests_named(patch):
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:xdist", name]
+        env = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == FAILED, f"{name} did not go red\n{done.stdout}\n{done.stderr}"
