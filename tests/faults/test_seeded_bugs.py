@@ -15,7 +15,7 @@ PATCHES = sorted((ROOT / "tests" / "seeded_bugs").glob("*.patch"))
 FAILED = 1  # pytest's exit code where tests ran and failed; a test that cannot be collected is another
 
 
-def tests_named(patch: Path) -> list[str]:
+def named_tests(patch: Path) -> list[str]:
     """The ids in the header's lines `test: ...`."""
     lines = patch.read_text(encoding="utf-8").splitlines()
     return [line.removeprefix("test: ") for line in lines if line.startswith("test: ")]
@@ -24,7 +24,7 @@ def tests_named(patch: Path) -> list[str]:
 def test_every_patch_still_applies_and_names_its_tests() -> None:
     assert PATCHES
     for patch in PATCHES:
-        assert tests_named(patch), f"{patch.name} names no test"
+        assert named_tests(patch), f"{patch.name} names no test"
         subprocess.run(["git", "apply", "--check", str(patch)], cwd=ROOT, check=True)
 
 
@@ -34,7 +34,7 @@ def test_a_seeded_bug_turns_the_tests_it_names_red(patch: Path, tmp_path: Path) 
     shutil.copytree(ROOT / "src", tmp_path / "src")
     subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
     subprocess.run(["git", "apply", str(patch)], cwd=tmp_path, check=True)
-    for name in tests_named(patch):
+    for name in named_tests(patch):
         command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:xdist", name]
         env = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
