@@ -72,6 +72,7 @@ def fit_columns(link: SqlLink, dialect: PostgresDialect, table: TableName, schem
     """Bring the empty successor to the plan's columns: added and retyped; one that is required and unknown goes."""
     there = target_columns(link, table)
     changes = [_change(dialect, field, there.get(field.name), schema.system) for field in schema.fields]
+    changes += [_loosening(field, there.get(field.name), schema.system == dialect.system) for field in schema.fields]
     changes += [
         f"DROP COLUMN {quote(name)}"
         for name, column in there.items()
@@ -92,6 +93,14 @@ def _change(dialect: PostgresDialect, field: Field, there: TargetColumn | None, 
     name = quote(field.name)
     drop = f"ALTER COLUMN {name} DROP DEFAULT, " if there.default is not None else ""
     return f"{drop}ALTER COLUMN {name} TYPE {native} USING NULL::{native}"
+
+
+def _loosening(field: Field, there: TargetColumn | None, same_system: bool) -> str:  # noqa: FBT001 - one caller
+    """A copied column that the source has made nullable becomes so here; what a transform returns says nothing of it."""
+    known = same_system and field.native is not None and there is not None and not there.generated
+    if not known or there is None or there.field.nullable or not field.nullable:
+        return ""
+    return f"ALTER COLUMN {quote(field.name)} DROP NOT NULL"
 
 
 def copy_image(link: SqlLink, old: TableName, successor: TableName) -> None:
