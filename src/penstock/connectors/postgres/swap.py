@@ -96,7 +96,7 @@ def _change(dialect: PostgresDialect, field: Field, there: TargetColumn | None, 
 
 
 def _loosening(field: Field, there: TargetColumn | None, same_system: bool) -> str:  # noqa: FBT001 - one caller
-    """A copied column that the source has made nullable becomes so here; what a transform returns says nothing of it."""
+    """A copied column that the source made nullable becomes so here; what a transform returns says nothing of it."""
     known = same_system and field.native is not None and there is not None and not there.generated
     if not known or there is None or there.field.nullable or not field.nullable:
         return ""
