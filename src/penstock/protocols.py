@@ -172,6 +172,13 @@ class RelaySource(Protocol):
 
 
 @runtime_checkable
+class RowAware(Protocol):
+    """A destination that can say at once whether a table of it, which exists, holds any row."""
+
+    def has_rows(self, table: TableName) -> bool: ...
+
+
+@runtime_checkable
 class Attached(Protocol):
     """A destination that can say what hangs on its tables."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from penstock.errors import ConfigError
 from penstock.plugins import open_destination, open_source
-from penstock.protocols import Destination, Source
+from penstock.protocols import Destination, RowAware, Source
 from penstock.values import Connection, ReadRequest, StreamName, TableName
 
 
@@ -46,7 +46,10 @@ class Ends:
             return self._destinations[name]
 
     def has_rows(self, destination: str, table: TableName) -> bool:
-        """Whether the table holds a row, seen through the connection's own read side."""
+        """Whether the table holds a row: asked of the destination, or seen through the connection's own read side."""
+        asked = self.destination(destination)
+        if isinstance(asked, RowAware):
+            return asked.has_rows(table)
         source = self.source(destination)
         with source.open([ReadRequest(StreamName(str(table)), limit=1)]) as session:
             reader = source.reader()

@@ -7,7 +7,7 @@ from penstock.loading.plan import delivery_grade, describe_step
 from penstock.pipeline.results import TablePlan
 from penstock.steps.replicate import Parties, Prepared, prepare
 from penstock.steps.survey import Surveyed, describe_lag
-from penstock.values import Bounds
+from penstock.values import Bounds, StreamSpec
 
 
 def plan_table(table: Surveyed, parties: Parties | None) -> TablePlan:
@@ -62,11 +62,15 @@ def _planned(table: Surveyed, prepared: Prepared, parties: Parties) -> TablePlan
         steps=tuple(describe_step(s) for s in prepared.recipe.steps),
         splits=len(prepared.splits),
         bounds=_say_bounds(table, bounds),
-        rows_estimate=bounds.rows if bounds.rows is not None else (stream.rows_estimate if stream else None),
+        rows_estimate=prepared.rows_estimate if prepared.rows_estimate is not None else _estimate_of(stream),
         idle=bool(bounds.idle or (table.bounds and table.bounds.idle)),
         columns=_columns(prepared),
         notes=_notes(table, prepared),
     )
+
+
+def _estimate_of(stream: StreamSpec | None) -> int | None:
+    return stream.rows_estimate if stream else None
 
 
 def _say_bounds(table: Surveyed, bounds: Bounds) -> str:

@@ -20,7 +20,7 @@ from penstock.errors import (
 )
 from penstock.pipeline.connections import Ends
 from penstock.protocols import Backend, Engine
-from penstock.steps.replicate import Delivery, Parties, deliver
+from penstock.steps.replicate import Delivery, Parties, Prepared, deliver
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.steps.survey import Surveyed, describe_lag, survey
 from penstock.telemetry.events import (
@@ -212,10 +212,10 @@ class _TableTask:
             started_at=self.record.started_at,
             progress=TableMeter(runner.bus, self.record.target),
             stop=runner.stop,
+            on_planned=self._say_planned,
         )
         with runner.ends.places(step.source, step.destination):
             started = time.monotonic()
-            runner.bus.emit(self._planned())
             delivery = deliver(self.table, parties)
             if delivery.receipt is not None:
                 receipt = delivery.receipt
@@ -223,15 +223,17 @@ class _TableTask:
                 runner.bus.emit(LoadCommitted(self.record.target, receipt.load_id, receipt.written, spent))
             return delivery
 
-    def _planned(self) -> TablePlanned:
-        step, stream = self.table.step, self.table.stream
-        estimate = stream.rows_estimate if stream and step.reading.method == "full" else None
-        return TablePlanned(self.record.target, step.pipeline, step.writing.strategy, "", estimate)
+    def _say_planned(self, prepared: Prepared) -> None:
+        plan = prepared.plan
+        event = TablePlanned(
+            self.record.target, self.record.pipeline, plan.strategy, plan.route, prepared.rows_estimate
+        )
+        self.runner.bus.emit(event)
 
     def _may_try_again(self, error: PenstockError) -> bool:
-        if isinstance(error, SourceChangedError) and not self.replanned:
-            self.replanned = True
-            return True
+        if isinstance(error, SourceChangedError):
+            first, self.replanned = not self.replanned, True
+            return first
         self.attempt += 1
         return self.runner._wait_before_retry(self.record.target, error, self.attempt)
 

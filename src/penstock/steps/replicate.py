@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -54,6 +55,7 @@ class Parties:
     started_at: datetime
     progress: Progress | None = None
     stop: threading.Event | None = None
+    on_planned: Callable[[Prepared], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,13 @@ class Prepared:
     relay: bool
     boundary: BoundaryRule | None
     source_schema: TableSchema
+
+    @property
+    def rows_estimate(self) -> int | None:
+        """How many rows will come, as far as anybody knows."""
+        known = [s.rows_estimate for s in self.splits if s.rows_estimate is not None]
+        guess = self.bounds.rows if self.bounds.rows is not None else self.bounds.rows_estimate
+        return guess if guess is not None else (sum(known) if known else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,8 @@ def deliver(table: Surveyed, parties: Parties) -> Delivery:
         failpoint("source.opened")
         prepared = prepare(table, parties, session)
         failpoint("run.planned")
+        if parties.on_planned is not None:
+            parties.on_planned(prepared)
         return _carry_out(table, prepared, parties, session)
 
 
