@@ -27,7 +27,8 @@ class Connector:
     """What an entry point of the group `penstock.connectors` names.
 
     `options` is the pydantic model (extra="forbid") of the connection's keys: it validates, makes the JSON Schema and
-    the docs page. `modules` are third-party imports that the extra brings; they are checked before opening.
+    the docs page. `modules` are third-party imports that the extra brings; they are checked before opening. `configure`
+    is told, before anything opens, how many bytes the system may use in this process and where it may spill.
     """
 
     variant: str
@@ -37,6 +38,7 @@ class Connector:
     open_destination: Callable[[Connection], Destination] | None = None
     extra: str | None = None
     modules: tuple[str, ...] = ()
+    configure: Callable[[int | None, str | None], None] | None = None
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ class Ends:
     """Sources and destinations by connection name; safe to use from many threads."""
 
     connections: Mapping[str, Connection]
+    written: frozenset[str] = frozenset()
     _sources: dict[str, Source] = field(default_factory=dict)
     _destinations: dict[str, Destination] = field(default_factory=dict)
     _places: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
@@ -31,6 +32,9 @@ class Ends:
     def source(self, name: str) -> Source:
         with self._guard:
             if name not in self._sources:
+                # A file that is written here too must be known as such before it is read: it has one handle.
+                for destination in sorted(self.written):
+                    self.destination(destination)
                 self._sources[name] = open_source(self.connection(name))
             return self._sources[name]
 

@@ -35,7 +35,7 @@ from penstock.pipeline.results import (
     TransformCheck,
 )
 from penstock.pipeline.run import RetryPolicy, Runner, TableOutcome, exit_code_of
-from penstock.plugins import open_backend
+from penstock.plugins import connector, open_backend
 from penstock.protocols import Backend
 from penstock.steps.replicate import Parties
 from penstock.steps.replicate_step import Reading, ReplicateStep
@@ -46,6 +46,8 @@ from penstock.values import ReadRequest, RunId, RunRecord, RunState, Strategy, S
 
 Answer = TypeVar("Answer")
 FRAME = "the frame given to load()"
+# An embedded database keeps its indices in memory: below this a keyed load of some million rows cannot end.
+LEAST_EMBEDDED_BYTES = 512 << 20
 
 
 class Project:
@@ -53,10 +55,20 @@ class Project:
 
     def __init__(self, config: ProjectConfig) -> None:
         self.config = config
-        self._ends = Ends({name: c.to_connection() for name, c in config.used_connections.items()})
+        self._ends = self._open_ends()
         self._engine: ArrowEngine | None = None
         self._backend: Backend | None = None
         self._guard = threading.RLock()
+
+    def _open_ends(self) -> Ends:
+        connections = {name: c.to_connection() for name, c in self.config.used_connections.items()}
+        memory = max(self.config.settings.memory, LEAST_EMBEDDED_BYTES)
+        staging = self.config.settings.staging
+        for variant in {c.variant for c in connections.values()}:
+            configure = connector(variant).configure
+            if configure is not None:
+                configure(memory, str(staging) if staging else None)
+        return Ends(connections, frozenset(p.destination for p in self.config.pipelines))
 
     @classmethod
     def open(cls, config: Path | str | None = None, *, environment: str | None = None, legacy: bool = False) -> Project:

@@ -41,6 +41,14 @@ class DuckdbOptions(BaseModel):
         return self
 
 
-CONNECTOR = Connector("duckdb", "DuckDB", lambda: DuckdbOptions, open_source, open_destination, modules=("duckdb",))
+CONNECTOR = Connector(
+    "duckdb",
+    "DuckDB",
+    lambda: DuckdbOptions,
+    open_source,
+    open_destination,
+    modules=("duckdb",),
+    configure=configure,
+)
 
 __all__ = ["CONNECTOR", "DuckdbOptions", "configure"]
