@@ -194,6 +194,20 @@ def test_verify_counts_what_changed_since_apart(shop: Shop) -> None:
     assert (verdict.state, verdict.changed_since) == ("equal", 2)
 
 
+def test_verify_tells_a_foreign_row_from_one_deleted_at_the_source(shop: Shop) -> None:
+    project = shop.open(UPSERT)
+    project.run()
+    shop.source("DELETE FROM orders WHERE id = 2")
+    import sqlite3
+
+    with sqlite3.connect(shop.folder / "target.db") as target:
+        target.execute("INSERT INTO orders (id, item, at) VALUES (77, 'smuggled in', 1)")
+    target.close()
+    verdict = project.verify()[0]
+    assert (verdict.state, verdict.extra, verdict.changed_since) == ("different", 1, 1)
+    assert verdict.sample == ("extra: (id) = (77)",)
+
+
 def test_verify_of_a_keyless_table_says_so(shop: Shop) -> None:
     project = shop.open(APPEND)
     project.run()

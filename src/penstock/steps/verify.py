@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from penstock.errors import LoadError, PenstockError
 from penstock.loading.verification import combine_digests
-from penstock.protocols import Chunks, Destination, Move, Source
+from penstock.protocols import Destination, Move, Source
+from penstock.steps.comparison import STAMP, Book, Page
 from penstock.steps.replicate import Parties, bound_transform, prepare
 from penstock.steps.shaping import make_shape, own_columns, schema_signature
 from penstock.steps.survey import Surveyed
 from penstock.values import (
     START,
-    Account,
-    Batch,
-    CommitReceipt,
-    Into,
+    Field,
     LedgerRow,
-    Piece,
     ReadRequest,
     Shape,
-    SplitId,
     StreamName,
     TableSchema,
     Tally,
-    WriteTicket,
 )
-
-if TYPE_CHECKING:
-    import duckdb
 
 SAMPLE_ROWS = 10
 _COUNTED = frozenset({"append", "replace"})
@@ -58,14 +49,14 @@ def verify_table(table: Surveyed, parties: Parties, target_source: Source) -> Fi
         return Findings("unchecked", notes=("never loaded: nothing to verify",))
     shape = _shape_of(table, parties)
     key = _comparable_key(table, shape.source_key)
-    book = _Book(shape.schema.names, key)
+    book = Book(shape.schema.names, key)
     try:
         tally = _read_into(book, "target", _target_request(table), target_source, parties, shape.plain)
         ledger = _check_ledger(table, parties.destination, tally, shape)
         if not key:
             note = "keyless: checked against the ledger only, not against the source"
             return replace(ledger, notes=(*ledger.notes, note))
-        return _compare_with_source(table, parties, book, shape, ledger)
+        return _compare_with_source(table, parties, target_source, book, shape, ledger)
     finally:
         book.close()
 
@@ -104,10 +95,10 @@ def _target_request(table: Surveyed) -> ReadRequest:
     return ReadRequest(StreamName(str(table.step.writing.target)))
 
 
-def _read_into(book: _Book, side: str, request: ReadRequest, source: Source, parties: Parties, shape: Shape) -> Tally:
+def _read_into(book: Book, side: str, request: ReadRequest, source: Source, parties: Parties, shape: Shape) -> Tally:
     with source.open([request]) as session:
         splits = tuple(session.splits)
-        job = Move(source.reader(), splits, lambda: _Page(book, side), shape, eager=True, stop=parties.stop)
+        job = Move(source.reader(), splits, lambda: Page(book, side), shape, eager=True, stop=parties.stop)
         return parties.engine.move(job).tally
 
 
@@ -144,7 +135,9 @@ def _check_digest(rows: Sequence[LedgerRow], tally: Tally, found: Findings, shap
     return found
 
 
-def _compare_with_source(table: Surveyed, parties: Parties, book: _Book, shape: _Shapes, ledger: Findings) -> Findings:
+def _compare_with_source(
+    table: Surveyed, parties: Parties, target_source: Source, book: Book, shape: _Shapes, ledger: Findings
+) -> Findings:
     request = table.request
     if request is None:
         raise AssertionError("surveyed without a request")
@@ -152,145 +145,50 @@ def _compare_with_source(table: Surveyed, parties: Parties, book: _Book, shape: 
     source = _read_moved(book, "source", everything, table, parties, shape)
     if request.after is not None and request.after != START:
         _read_moved(book, "pending", request, table, parties, shape)
-    found = book.compare(incremental=table.step.reading.method == "incremental")
+    book.join()
+    if table.step.reading.method == "incremental" and book.has_extra():
+        _tell_deleted_from_foreign(book, table, parties, target_source, shape)
+    found = book.result()
     wrong = found.missing + found.extra + found.different
-    state: Literal["equal", "different"] = "different" if wrong or ledger.state == "different" else "equal"
-    return replace(
-        found,
-        state=state,
+    return Findings(
+        state="different" if wrong or ledger.state == "different" else "equal",
         rows_target=ledger.rows_target,
         rows_ledger=ledger.rows_ledger,
         rows_source=source.written,
+        changed_since=found.changed,
+        missing=found.missing,
         extra=max(found.extra, ledger.extra),
+        different=found.different,
+        sample=found.sample,
         notes=ledger.notes,
     )
 
 
+def _tell_deleted_from_foreign(
+    book: Book, table: Surveyed, parties: Parties, target_source: Source, shape: _Shapes
+) -> None:
+    """A row without our stamp came from somebody else; one with it was deleted at the source since."""
+    stamp = table.step.adding.ingested_at_column
+    if table.table is None or stamp not in table.table.names:
+        return
+    keys = tuple(f for f in shape.schema.fields if f.name in book.key)
+    stamped = TableSchema((*keys, Field(STAMP, "timestamptz")))
+    request = _target_request(table)
+    _read_into(book, "stamps", request, target_source, parties, Shape(stamped, renames={stamp: STAMP}, digest=False))
+    book.forgive_deleted("stamps")
+
+
 def _read_moved(
-    book: _Book, side: str, request: ReadRequest, table: Surveyed, parties: Parties, shape: _Shapes
+    book: Book, side: str, request: ReadRequest, table: Surveyed, parties: Parties, shape: _Shapes
 ) -> Tally:
     with parties.source.open([request]) as session:
         job = Move(
             parties.source.reader(),
             tuple(session.splits),
-            lambda: _Page(book, side),
+            lambda: Page(book, side),
             shape.full,
             transform=bound_transform(table.step, parties),
             eager=True,
             stop=parties.stop,
         )
         return parties.engine.move(job).tally
-
-
-@dataclass(slots=True)
-class _Book:
-    """Keys and row hashes of each side, in DuckDB, which spills: memory does not grow with the table."""
-
-    names: tuple[str, ...]
-    key: tuple[str, ...]
-    _link: duckdb.DuckDBPyConnection = field(init=False)
-    _sides: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        import duckdb
-
-        self._link = duckdb.connect(":memory:")
-
-    def add(self, side: str, batches: Iterator[Batch]) -> int:
-        """Keep key and hash of each row; without a key only the rows are counted."""
-        rows = 0
-        for batch in batches:
-            rows += batch.rows.num_rows
-            if self.key:
-                self._insert(side, batch)
-        return rows
-
-    def _insert(self, side: str, batch: Batch) -> None:
-        keys = ", ".join(_quote(c) for c in self.key)
-        columns = ", ".join(_quote(c) for c in self.names)
-        self._link.register("arrived", _as_table(batch))
-        select = f"SELECT {keys}, hash({columns}) AS _penstock_hash FROM arrived"
-        verb = f"INSERT INTO {_quote(side)}" if side in self._sides else f"CREATE TABLE {_quote(side)} AS"
-        self._link.execute(f"{verb} {select}")
-        self._link.unregister("arrived")
-        self._sides.add(side)
-
-    def compare(self, *, incremental: bool) -> Findings:
-        """Rows by key; keys in `pending` have changed since the ledger's bounds and count as that."""
-        for side in ("target", "source", "pending"):
-            if side not in self._sides:
-                self._create_empty(side)
-        on = " AND ".join(f"t.{_quote(c)} IS NOT DISTINCT FROM s.{_quote(c)}" for c in self.key)
-        pend = " AND ".join(
-            f"p.{_quote(c)} IS NOT DISTINCT FROM coalesce(t.{_quote(c)}, s.{_quote(c)})" for c in self.key
-        )
-        keys = ", ".join(f"coalesce(t.{_quote(c)}, s.{_quote(c)})::VARCHAR" for c in self.key)
-        gone = "'changed'" if incremental else "'extra'"
-        self._link.execute(
-            f"""CREATE TABLE verdicts AS SELECT concat_ws(', ', {keys}) AS key, CASE
-                WHEN EXISTS (SELECT 1 FROM pending p WHERE {pend}) THEN 'changed'
-                WHEN s._penstock_hash IS NULL THEN {gone}
-                WHEN t._penstock_hash IS NULL THEN 'missing'
-                ELSE 'different' END AS verdict
-            FROM target t FULL OUTER JOIN source s ON {on}
-            WHERE t._penstock_hash IS DISTINCT FROM s._penstock_hash"""
-        )
-        counts = dict(self._link.execute("SELECT verdict, count(*) FROM verdicts GROUP BY verdict").fetchall())
-        sample = self._link.execute(
-            "SELECT verdict, key FROM verdicts WHERE verdict <> 'changed' ORDER BY verdict, key LIMIT ?", [SAMPLE_ROWS]
-        ).fetchall()
-        return Findings(
-            "equal",
-            changed_since=counts.get("changed", 0),
-            missing=counts.get("missing", 0),
-            extra=counts.get("extra", 0),
-            different=counts.get("different", 0),
-            sample=tuple(f"{verdict}: ({', '.join(self.key)}) = ({key})" for verdict, key in sample),
-        )
-
-    def _create_empty(self, side: str) -> None:
-        like = next((s for s in ("target", "source") if s in self._sides), None)
-        if like is None:
-            columns = ", ".join(f"{_quote(c)} VARCHAR" for c in self.key)
-            self._link.execute(f"CREATE TABLE {_quote(side)} ({columns}, _penstock_hash UBIGINT)")
-        else:
-            self._link.execute(f"CREATE TABLE {_quote(side)} AS SELECT * FROM {_quote(like)} LIMIT 0")
-        self._sides.add(side)
-
-    def close(self) -> None:
-        self._link.close()
-
-
-def _as_table(batch: Batch) -> object:
-    import pyarrow as pa
-
-    return pa.Table.from_batches([batch.rows])
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-@dataclass(slots=True)
-class _Page:
-    """A load session that only notes what would be written: reading for verification takes the load's own path."""
-
-    book: _Book
-    side: str
-    ticket: WriteTicket | None = None
-
-    def write(self, split_id: SplitId, attempt: int, batches: Iterator[Batch], *, into: Into = "target") -> Piece:
-        if into != "target":
-            raise LoadError("rows that would be quarantined cannot be verified", fault="data")
-        return Piece(split_id, attempt, self.book.add(self.side, batches))
-
-    def relay(self, split_id: SplitId, attempt: int, chunks: Chunks) -> Piece:
-        raise PenstockError(
-            f"split {split_id}, attempt {attempt}: verification decodes rows, {chunks.encoding} is bytes"
-        )
-
-    def commit(self, pieces: Sequence[Piece], account: Account) -> CommitReceipt:
-        raise PenstockError(f"a verification commits nothing: {len(pieces)} pieces up to {account.position}")
-
-    def abort(self) -> None:
-        """Nothing was begun."""
