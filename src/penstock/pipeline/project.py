@@ -130,7 +130,7 @@ class Project:
 
     def _conclude(self, run: RunRecord, outcomes: Sequence[TableOutcome], bus: Bus, *, stopped: bool) -> RunResult:
         errors = {o.record.target: o.error for o in outcomes if o.error is not None}
-        code = exit_code_of(errors, frozenset())
+        code = exit_code_of(errors)
         if stopped and code == 0:
             code = Interrupted(2).exit_code
         state: RunState = "stopped" if stopped else "failed" if errors else "succeeded"

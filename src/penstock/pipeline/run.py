@@ -280,9 +280,9 @@ def _printed_cursor(table: Surveyed) -> str | None:
     return str(cursor) if cursor else None
 
 
-def exit_code_of(errors: Mapping[str, PenstockError], tolerated: frozenset[str]) -> int:
+def exit_code_of(errors: Mapping[str, PenstockError]) -> int:
     """The gravest of the tables' exit codes: unknown, refused, usage, failed."""
-    codes = {e.exit_code for target, e in errors.items() if target not in tolerated}
+    codes = {error.exit_code for error in errors.values()}
     for grave in (130, 143, 5, 4, 1, 2):
         if grave in codes:
             return grave
