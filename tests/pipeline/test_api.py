@@ -282,3 +282,14 @@ def test_the_project_can_be_handed_over_instead_of_a_path(shop: Shop) -> None:
     project = penstock.Project.open(shop.write(FULL))
     assert penstock.run(project).exit_code == 0
     assert isinstance(Path(project.config.path), Path)
+
+
+def test_errors_of_two_tables_of_one_name_are_both_told(shop: Shop) -> None:
+    path = shop.write("- {name: nowhere, target_name: orders}")
+    text = path.read_text()
+    pipelines = text[text.index("    - name: main") :]
+    second = pipelines.replace("name: main", "name: other").replace("destination: target", "destination: elsewhere")
+    connection = "    elsewhere: {variant: sqlite, database: elsewhere.db}\n  pipelines:"
+    path.write_text(text.replace("  pipelines:", connection, 1) + second)
+    result = penstock.run(path, raise_on_error=False)
+    assert sorted(result.errors) == ["main: orders", "other: orders"]

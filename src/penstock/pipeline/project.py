@@ -129,7 +129,7 @@ class Project:
         return run
 
     def _conclude(self, run: RunRecord, outcomes: Sequence[TableOutcome], bus: Bus, *, stopped: bool) -> RunResult:
-        errors = {o.record.target: o.error for o in outcomes if o.error is not None}
+        errors = _errors_by_table(outcomes)
         code = exit_code_of(errors)
         if stopped and code == 0:
             code = Interrupted(2).exit_code
@@ -357,6 +357,16 @@ class Project:
             holder="plan",
             started_at=utc_now(),
         )
+
+
+def _errors_by_table(outcomes: Sequence[TableOutcome]) -> dict[str, PenstockError]:
+    """By target; two destinations may have a table of the same name, which its pipeline then tells apart."""
+    names = [o.record.target for o in outcomes]
+    return {
+        f"{o.record.pipeline}: {name}" if names.count(name) > 1 else name: o.error
+        for o, name in zip(outcomes, names, strict=True)
+        if o.error is not None
+    }
 
 
 def _printed_lag(table: Surveyed) -> str | None:
