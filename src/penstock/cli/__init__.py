@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
+from penstock.cli import ondemand
 from penstock.cli.group import build_group
 from penstock.cli.mistakes import (
     ExplainedError,
@@ -26,6 +27,8 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the process. Never raises for a failure, whatever it is."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        ondemand.install()
     _write_anything()
     debug = "--debug" in words
     try:
