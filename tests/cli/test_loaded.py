@@ -16,14 +16,15 @@ import resource, sys
 from penstock.cli import main
 sys.argv = ["penstock", "run", "--quiet"]
 code = main()
-print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, *[m for m in sys.argv_heavy if m in sys.modules])
+megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+print(code, megabytes, *[m for m in WATCHED if m in sys.modules])
 """
 
 
 def run_in(folder: Path, project: str, watched: tuple[str, ...]) -> tuple[int, int, list[str]]:
     """Exit code, peak megabytes, and which of the watched modules were loaded."""
     (folder / "penstock.yaml").write_text(project)
-    return run_code(folder, RUN.replace("sys.argv_heavy", repr(watched)))
+    return run_code(folder, RUN.replace("WATCHED", repr(watched)))
 
 
 def run_code(folder: Path, code: str) -> tuple[int, int, list[str]]:
