@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import asyncpg
 
 
+_PIECE_BYTES = 256 << 10
+
+
 @dataclass(frozen=True, slots=True)
 class CopyTarget:
     """Where the bytes go; `freeze` only where the table was made in this transaction."""
@@ -80,8 +83,9 @@ class _Pump:
         while (chunk := await self._queue.get()) is not None:
             if isinstance(chunk, _AbandonedError):
                 raise chunk
-            if chunk:
-                yield chunk
+            # sent in pieces: asyncpg and the socket's buffer each copy what they are given
+            for start in range(0, len(chunk), _PIECE_BYTES):
+                yield chunk[start : start + _PIECE_BYTES]
             if raw.is_closed():
                 return
         yield TRAILER

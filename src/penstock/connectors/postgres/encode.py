@@ -59,8 +59,9 @@ class CopyEncoder:
         encoder = pgpq.ArrowToPostgresBinaryEncoder(prepared.schema)
         encoder.write_header()
         try:
+            body, rest = encoder.write_batch(prepared), encoder.finish()
             # it buffers: what write_batch holds back comes with finish(), whose end is COPY's trailer
-            return bytes(encoder.write_batch(prepared) + encoder.finish())[: -len(TRAILER)]
+            return body if len(rest) == len(TRAILER) else (body + rest)[: -len(TRAILER)]
         except ValueError as error:
             raise LoadError(
                 "a date or time is outside of what PostgreSQL can hold", where=self._where, fault="data"

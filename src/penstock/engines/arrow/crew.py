@@ -14,7 +14,7 @@ from penstock.engines.arrow.budget import ByteBudget, HaltedError, Lease
 from penstock.errors import Interrupted
 
 _STOP_POLL_SECONDS = 0.1  # a signal handler may only set an event, so somebody has to look at it
-_LANE_ITEMS = 4
+_LANE_ITEMS = 2
 _JOIN_SECONDS = 30.0
 _JOIN_STOPPED_SECONDS = 0.5
 

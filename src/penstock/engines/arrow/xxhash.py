@@ -96,7 +96,7 @@ def _walk_stripes(cells: _Cells, rows: NDArray[np.int64], seeds: NDArray[np.uint
             lane[:active] = _round(lane[:active], words)
     total = _rotate(lanes[0], 1) + _rotate(lanes[1], 7) + _rotate(lanes[2], 12) + _rotate(lanes[3], 18)
     for lane in lanes:
-        total ^= _round(np.zeros_like(lane), lane)
+        total ^= _round_zero(lane)
         total *= np.uint64(_P1)
         total += np.uint64(_P4)
     return total
@@ -109,18 +109,31 @@ def _hash_tail(cells: _Cells, hashes: NDArray[np.uint64]) -> None:
     ends = cells.starts + cells.lengths
     starts = ends - tails
     for number in range(3):
-        rows = np.flatnonzero(tails >= 8 * (number + 1))
-        words = _read_words(cells, starts[rows] + 8 * number)
-        mixed = hashes[rows] ^ _round(np.zeros(len(rows), np.uint64), words)
-        hashes[rows] = _rotate(mixed, 27) * np.uint64(_P1) + np.uint64(_P4)
-    rows = np.flatnonzero(tails & 4)
-    halves = _read_words(cells, starts[rows] + (tails[rows] & ~7)) & np.uint64(0xFFFFFFFF)
-    mixed = hashes[rows] ^ (halves * np.uint64(_P1))
-    hashes[rows] = _rotate(mixed, 23) * np.uint64(_P2) + np.uint64(_P3)
+        rows = _where(tails >= 8 * (number + 1))
+        if rows is not None:
+            words = _read_words(cells, starts[rows] + 8 * number)
+            mixed = hashes[rows] ^ _round_zero(words)
+            hashes[rows] = _rotate(mixed, 27) * np.uint64(_P1) + np.uint64(_P4)
+    rows = _where((tails & 4) > 0)
+    if rows is not None:
+        halves = _read_words(cells, starts[rows] + (tails[rows] & ~7)) & np.uint64(0xFFFFFFFF)
+        mixed = hashes[rows] ^ (halves * np.uint64(_P1))
+        hashes[rows] = _rotate(mixed, 23) * np.uint64(_P2) + np.uint64(_P3)
     for number in range(3):
-        rows = np.flatnonzero((tails & 3) > number)
-        single = cells.data[ends[rows] - (tails[rows] & 3) + number].astype(np.uint64)
-        hashes[rows] = _rotate(hashes[rows] ^ (single * np.uint64(_P5)), 11) * np.uint64(_P1)
+        rows = _where((tails & 3) > number)
+        if rows is not None:
+            single = cells.data[ends[rows] - (tails[rows] & 3) + number].astype(np.uint64)
+            hashes[rows] = _rotate(hashes[rows] ^ (single * np.uint64(_P5)), 11) * np.uint64(_P1)
+
+
+def _where(mask: NDArray[np.bool_]) -> NDArray[np.int64] | slice | None:
+    """The rows of a mask: a slice when it is all of them, None when none; both spare gathering and scattering."""
+    import numpy as np
+
+    count = int(np.count_nonzero(mask))
+    if not count:
+        return None
+    return slice(None) if count == len(mask) else np.flatnonzero(mask)
 
 
 def _read_words(cells: _Cells, positions: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -129,9 +142,14 @@ def _read_words(cells: _Cells, positions: NDArray[np.int64]) -> NDArray[np.uint6
 
     index = positions >> 3
     shift = ((positions & 7) << 3).view(np.uint64)
-    low = cells.words[index] >> shift
-    high = (cells.words[index + 1] << np.uint64(1)) << (np.uint64(63) - shift)
-    words: NDArray[np.uint64] = low | high
+    words: NDArray[np.uint64] = cells.words.take(index)
+    words >>= shift
+    index += 1
+    high = cells.words.take(index)
+    high <<= np.uint64(1)
+    np.subtract(np.uint64(63), shift, out=shift)
+    high <<= shift
+    words |= high
     return words
 
 
@@ -141,10 +159,18 @@ def _round(lane: NDArray[np.uint64], words: NDArray[np.uint64]) -> NDArray[np.ui
     return _rotate(lane + words * np.uint64(_P2), 31) * np.uint64(_P1)
 
 
+def _round_zero(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """`_round` of an empty lane."""
+    import numpy as np
+
+    return _rotate(words * np.uint64(_P2), 31) * np.uint64(_P1)
+
+
 def _rotate(values: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
     import numpy as np
 
-    rotated: NDArray[np.uint64] = (values << np.uint64(bits)) | (values >> np.uint64(64 - bits))
+    rotated: NDArray[np.uint64] = values << np.uint64(bits)
+    rotated |= values >> np.uint64(64 - bits)
     return rotated
 
 
