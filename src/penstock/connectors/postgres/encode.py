@@ -59,7 +59,8 @@ class CopyEncoder:
         encoder = pgpq.ArrowToPostgresBinaryEncoder(prepared.schema)
         encoder.write_header()
         try:
-            body, rest = encoder.write_batch(prepared), encoder.finish()
+            body: bytes = encoder.write_batch(prepared)
+            rest: bytes = encoder.finish()
             # it buffers: what write_batch holds back comes with finish(), whose end is COPY's trailer
             return body if len(rest) == len(TRAILER) else (body + rest)[: -len(TRAILER)]
         except ValueError as error:
