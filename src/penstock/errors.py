@@ -55,6 +55,15 @@ class PenstockError(Exception):
         self.retryable = self.fault == "transient" if retryable is None else retryable
         super().__init__(self._text())
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copied and pickled as it is, whatever a subclass's constructor takes."""
+        return _blank, (type(self), self.args), self.__dict__
+
+    def locate(self, where: str) -> None:
+        """Name a better place, as one that knows the project file does."""
+        self.where = where
+        self.args = (self._text(),)
+
     def _text(self) -> str:
         lines = [self.what]
         if self.where:
@@ -62,6 +71,12 @@ class PenstockError(Exception):
         if self.fix:
             lines.append(f"  fix: {self.fix}")
         return "\n".join(lines)
+
+
+def _blank(kind: type[PenstockError], args: tuple[object, ...]) -> PenstockError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class ConfigError(PenstockError):

@@ -137,7 +137,9 @@ def write_project(directory: Path) -> list[Path]:
             (directory / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"the sample project cannot be written: {error.strerror}", where=str(directory.resolve())
+            f"the sample project cannot be written: {error.strerror}",
+            where=str(directory.resolve()),
+            fix="name a folder that may be written: penstock init DIR",
         ) from error
     return names
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from penstock.cli.screen import Screen
+from penstock.errors import ConfigError
 from penstock.telemetry.logs import logging_to, redactor
 from penstock.values import Json
 
@@ -31,7 +32,7 @@ PipelineName = Annotated[str | None, typer.Option("--pipeline", "-p", metavar="N
 TableOption = Annotated[
     str | None, typer.Option("--table", "-t", metavar="NAME", help="Only this table, by source or target name.")
 ]
-Tags = Annotated[str, typer.Option("--tags", metavar="A,B", help="Only tables with any of these tags.")]
+Tags = Annotated[str | None, typer.Option("--tags", metavar="A,B", help="Only tables with any of these tags.")]
 
 # Keys whose text comes from systems and people; the others hold values that are typed and cannot hold a secret.
 FREE_TEXT = frozenset({"error", "message", "what", "where", "fix", "notes", "warnings"})
@@ -88,6 +89,11 @@ def merge_options(call: Callable[..., int], function: Callable[..., int]) -> Cal
     return call
 
 
-def tags_of(text: str) -> tuple[str, ...]:
-    """`a, b` as two tags."""
-    return tuple(tag.strip() for tag in text.split(",") if tag.strip())
+def tags_of(text: str | None) -> tuple[str, ...]:
+    """`a, b` as two tags. Raises ConfigError for a filter without any: an empty variable must not select everything."""
+    if text is None:
+        return ()
+    tags = tuple(tag.strip() for tag in text.split(",") if tag.strip())
+    if not tags:
+        raise ConfigError("--tags names no tag", fix="name one or more, or leave the option out")
+    return tags

@@ -19,7 +19,7 @@ def command(
     *,
     pipeline: PipelineName = None,
     table: TableOption = None,
-    tags: Tags = "",
+    tags: Tags = None,
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Plan to load everything anew.")] = False,
 ) -> int:
     with call.project(warn=call.as_json) as project:
@@ -59,7 +59,7 @@ def _show_table(screen: Screen, table: TablePlan) -> None:
 def _reads(table: TablePlan) -> str:
     if table.idle:
         return f"{table.method}, {table.bounds}: nothing new, nothing will be written"
-    rows = f", about {table.rows_estimate:,} rows" if table.rows_estimate is not None else ""
+    rows = f", about {counted(table.rows_estimate, 'row')}" if table.rows_estimate is not None else ""
     splits = f", {table.splits} splits" if table.splits > 1 else ""
     return f"{table.method}, {table.bounds}{rows}{splits}"
 

@@ -31,12 +31,14 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
     *,
     pipeline: PipelineName = None,
     table: TableOption = None,
-    tags: Tags = "",
+    tags: Tags = None,
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Load everything anew, as a new generation of the target.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --full-refresh.")] = False,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="How many tables at once.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, metavar="N", help="How many tables at once.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="ROWS", help="Only so many rows, into <target>__sample.")
     ] = None,
@@ -76,6 +78,10 @@ def result_to_json(result: RunResult) -> dict[str, Json]:
 
 def show(screen: Screen, result: RunResult) -> None:
     show_tables(screen, result.tables)
+    told = {str(error) for error in result.errors.values()}
+    for table in result.tables:
+        if table.error and table.error not in told:
+            screen.line(f"{table.target}: {table.error}", style="yellow")
     seconds = (result.finished_at - result.started_at).total_seconds()
     rows = sum(table.rows_written for table in result.tables)
     summary = f"{counted(len(result.tables), 'table')}, {counted(rows, 'row')} written in {seconds:.1f} s"

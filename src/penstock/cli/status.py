@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from penstock.cli.options import PipelineName, TableOption, Tags, tags_of
 from penstock.cli.project_options import ProjectCall, project_command
 from penstock.cli.screen import Screen
+from penstock.errors import EXIT_DONE, EXIT_TABLE_FAILED
 from penstock.pipeline.results import Selection, TableStatus, to_json
 
 
 @project_command
-def command(call: ProjectCall, *, pipeline: PipelineName = None, table: TableOption = None, tags: Tags = "") -> int:
+def command(call: ProjectCall, *, pipeline: PipelineName = None, table: TableOption = None, tags: Tags = None) -> int:
     with call.project(warn=False) as project:
         tables = project.status(Selection(pipeline, table, tags_of(tags)))
-    return call.answer({"tables": to_json(tables)}, lambda s: show(s, tables))
+    exit_code = EXIT_TABLE_FAILED if any(table.error for table in tables) else EXIT_DONE
+    return call.answer({"tables": to_json(tables)}, lambda s: show(s, tables), exit_code=exit_code)
 
 
 def show(screen: Screen, tables: Sequence[TableStatus]) -> None:
@@ -34,3 +36,5 @@ def show(screen: Screen, tables: Sequence[TableStatus]) -> None:
     ]
     columns = ("pipeline", "table", "state", "cursor", "generation", "loads", "changed", "last run", "lag")
     screen.table(columns, rows)
+    for error in dict.fromkeys(table.error for table in tables if table.error):
+        screen.line(f"error: {error}", style="bold red")

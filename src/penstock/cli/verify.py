@@ -12,7 +12,7 @@ from penstock.pipeline.results import Selection, TableVerdict, to_json
 
 
 @project_command
-def command(call: ProjectCall, *, pipeline: PipelineName = None, table: TableOption = None, tags: Tags = "") -> int:
+def command(call: ProjectCall, *, pipeline: PipelineName = None, table: TableOption = None, tags: Tags = None) -> int:
     with call.project() as project:
         verdicts = project.verify(Selection(pipeline, table, tags_of(tags)))
     exit_code = EXIT_DIFFERENCE if any(v.state == "different" for v in verdicts) else EXIT_DONE

@@ -50,7 +50,7 @@ def load_project(
     shaper = Shaper(findings, variables, found.parent, lenient=legacy)
     top = _read_top(root, shaper)
     name = environment or top.get("default_environment") or DEFAULT_ENVIRONMENT
-    node = _choose(root, name, shaper)
+    node = _choose(root, name, shaper, asked=environment is not None)
     return _load_environment(node, name, found, shaper, project=top.get("project"))
 
 
@@ -130,12 +130,14 @@ def _check_is_environment(key: Node, value: Node, shaper: Shaper) -> None:
     shaper.findings.report(f"unknown key {key.text!r}", path, fix=fix, lenient=shaper.lenient, mark=key.mark)
 
 
-def _choose(root: Node, name: str, shaper: Shaper) -> Node:
+def _choose(root: Node, name: str, shaper: Shaper, *, asked: bool) -> Node:
+    """The environment's node; `asked` where the caller named it, not the file."""
     for key, value in root.pairs:
         if key.text == name and name not in (*RESERVED, *SECTIONS):
             return value
     known = [k.text for k, _ in root.pairs if k.text not in (*RESERVED, *SECTIONS) and not k.text.startswith("x-")]
-    path = ("default_environment",) if ("default_environment",) in shaper.findings.marks else ()
+    in_file = ("default_environment",) in shaper.findings.marks and not asked
+    path = ("default_environment",) if in_file else ()
     shaper.findings.marks.setdefault((), root.mark)
     fix = suggest(name, known, title="environments:") or f"write `{name}:` with connections and pipelines"
     shaper.fail(f"no environment {name!r}", path, fix=fix)

@@ -65,6 +65,8 @@ def _report(items: Sequence[Any], place: Path, base: Path, data: Any, shaper: Sh
     path = (*base, *place)
     if any(path[:length] in shaper.failed for length in range(len(base), len(path) + 1)):
         return
+    if not place and any(failed[: len(base)] == base for failed in shaper.failed):
+        return  # what a whole is missing may be what one of its keys failed to say
     first = items[0]
     if first["type"] == "missing":
         shaper.fail(f"{place[-1]} is required", path, fix=f"write {place[-1]}: ... there")

@@ -11,7 +11,7 @@ from typing import Literal
 
 from penstock.config import ProjectConfig
 from penstock.config.models import PipelineConfig, TableConfig
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, PenstockError
 from penstock.pipeline.results import RunOptions, Selection
 from penstock.protocols import Engine, Transform
 from penstock.steps.replicate_step import Adding, Reading, ReplicateStep, Writing, sample_step
@@ -37,6 +37,7 @@ class Selected:
     pipeline: PipelineConfig
     table: TableConfig
     where: str
+    path: tuple[str | int, ...]
 
 
 def select_tables(project: ProjectConfig, selection: Selection) -> list[Selected]:
@@ -54,7 +55,8 @@ def select_tables(project: ProjectConfig, selection: Selection) -> list[Selected
 def _tables(project: ProjectConfig) -> Iterator[Selected]:
     for i, pipeline in enumerate(project.pipelines):
         for j, table in enumerate(pipeline.tables):
-            yield Selected(pipeline, table, project.location(("pipelines", i, "tables", j)))
+            path = ("pipelines", i, "tables", j)
+            yield Selected(pipeline, table, project.location(path), path)
 
 
 def _is_selected(item: Selected, selection: Selection) -> bool:
@@ -67,7 +69,9 @@ def _is_selected(item: Selected, selection: Selection) -> bool:
 
 def _say(selection: Selection) -> str:
     parts = [
-        f"{name} {value!r}" for name, value in (("pipeline", selection.pipeline), ("table", selection.table)) if value
+        f"{name} {value!r}"
+        for name, value in (("pipeline", selection.pipeline), ("table", selection.table))
+        if value is not None
     ]
     if selection.tags:
         parts.append(f"tags {', '.join(selection.tags)}")
@@ -77,10 +81,12 @@ def _say(selection: Selection) -> str:
 def _known(project: ProjectConfig, selection: Selection) -> str:
     if selection.pipeline is not None and selection.pipeline not in {p.name for p in project.pipelines}:
         return f"pipelines: {', '.join(p.name for p in project.pipelines)}"
+    there = [s for s in _tables(project) if selection.pipeline in (None, s.pipeline.name)]
+    inside = f" of pipeline {selection.pipeline!r}" if selection.pipeline is not None else ""
     if selection.tags:
-        tags = sorted({t for s in _tables(project) for t in s.table.tags})
-        return f"tags: {', '.join(tags) or 'none'}"
-    return f"tables: {', '.join(s.table.target_name for s in _tables(project))}"
+        tags = sorted({t for s in there for t in s.table.tags})
+        return f"tags{inside}: {', '.join(tags) or 'none'}"
+    return f"tables{inside}: {', '.join(s.table.target_name for s in there) or 'none'}"
 
 
 def compile_steps(
@@ -108,7 +114,7 @@ def _compile(
         reading=_reading(project, item),
         writing=_writing(project, item),
         adding=_adding(project, table),
-        transform=_transform(project, table, engine),
+        transform=_transform(project, item, engine),
         pass_on_error=table.pass_on_error or pipeline.pass_on_error,
         full_refresh=options.full_refresh,
         where=item.where,
@@ -258,7 +264,14 @@ def _adding(project: ProjectConfig, table: TableConfig) -> Adding:
     )
 
 
-def _transform(project: ProjectConfig, table: TableConfig, engine: Callable[[], Engine]) -> Transform | None:
-    if table.transform is not None:
-        return engine().load_transform(table.transform, str(project.base_dir))
-    return engine().sql_transform(table.transform_sql) if table.transform_sql is not None else None
+def _transform(project: ProjectConfig, item: Selected, engine: Callable[[], Engine]) -> Transform | None:
+    table = item.table
+    try:
+        if table.transform is not None:
+            return engine().load_transform(table.transform, str(project.base_dir))
+        return engine().sql_transform(table.transform_sql) if table.transform_sql is not None else None
+    except PenstockError as error:
+        key = "transform" if table.transform is not None else "transform_sql"
+        place = project.location((*item.path, key))
+        error.locate(f"{place}, {error.where}" if error.where else place)
+        raise

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, PenstockError
 from penstock.plugins import open_destination, open_source
 from penstock.protocols import Destination, RowAware, Source
+from penstock.steps.replicate_step import ReplicateStep
+from penstock.steps.survey import Surveyed, survey
 from penstock.values import Connection, ReadRequest, StreamName, TableName
 
 
@@ -19,6 +21,7 @@ class Ends:
 
     connections: Mapping[str, Connection]
     written: frozenset[str] = frozenset()
+    stands_at: Mapping[str, str] = field(default_factory=dict)  # name -> file:line:column of the project
     _sources: dict[str, Source] = field(default_factory=dict)
     _destinations: dict[str, Destination] = field(default_factory=dict)
     _places: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
@@ -49,6 +52,25 @@ class Ends:
                 self._destinations[name] = open_destination(self.connection(name))
             return self._destinations[name]
 
+    @contextmanager
+    def locating(self, *names: str) -> Iterator[None]:
+        """Errors that are about one of these connections say where in the project file it is written."""
+        try:
+            yield
+        except PenstockError as error:
+            for name in names:
+                self._locate(error, name)
+            raise
+
+    def _locate(self, error: PenstockError, name: str) -> None:
+        place, connection, told = self.stands_at.get(name), self.connections.get(name), error.where or ""
+        if place is None or connection is None:
+            return
+        if told.partition(" ")[0] == f"connections.{name}":
+            error.locate(f"{place}, {told}")
+        elif told and told in (connection.database, connection.extra.get("path")):
+            error.locate(f"{place}, connections.{name} ({told})")
+
     def has_rows(self, destination: str, table: TableName) -> bool:
         """Whether the table holds a row: asked of the destination, or seen through the connection's own read side."""
         asked = self.destination(destination)
@@ -58,6 +80,17 @@ class Ends:
         with source.open([ReadRequest(StreamName(str(table)), limit=1)]) as session:
             reader = source.reader()
             return any(batch.rows.num_rows for split in session.splits for batch in reader.read(split))
+
+    def survey(self, steps: Sequence[ReplicateStep]) -> list[Surveyed]:
+        """Look at steps that share both ends. Raises only what concerns all of them."""
+        source, destination = steps[0].source, steps[0].destination
+        with self.locating(source, destination):
+            return survey(
+                steps,
+                self.source(source),
+                self.destination(destination),
+                lambda table: self.has_rows(destination, table),
+            )
 
     @contextmanager
     def places(self, source: str, destination: str) -> Iterator[None]:

@@ -39,7 +39,7 @@ from penstock.plugins import connector, open_backend
 from penstock.protocols import Backend
 from penstock.steps.replicate import Parties
 from penstock.steps.replicate_step import Reading, ReplicateStep
-from penstock.steps.survey import Surveyed, describe_lag, survey
+from penstock.steps.survey import Surveyed, describe_lag
 from penstock.steps.verify import Findings, verify_table
 from penstock.telemetry.events import Bus, RunFinished, RunStarted
 from penstock.values import ReadRequest, RunId, RunRecord, RunState, Strategy, StreamName, TableRecord, utc_now
@@ -68,7 +68,8 @@ class Project:
             configure = connector(variant).configure
             if configure is not None:
                 configure(memory, str(staging) if staging else None)
-        return Ends(connections, frozenset(p.destination for p in self.config.pipelines))
+        stands_at = {name: self.config.location(("connections", name)) for name in connections}
+        return Ends(connections, frozenset(p.destination for p in self.config.pipelines), stands_at)
 
     @classmethod
     def open(cls, config: Path | str | None = None, *, environment: str | None = None, legacy: bool = False) -> Project:
@@ -179,10 +180,11 @@ class Project:
     def _check_one(self, name: str, reads: bool, writes: bool) -> CheckResult:  # noqa: FBT001 - private, two callers
         variant = self._ends.connection(name).variant
         try:
-            if reads:
-                self._ends.source(name).check()
-            if writes:
-                self._ends.destination(name).check()
+            with self._ends.locating(name):
+                if reads:
+                    self._ends.source(name).check()
+                if writes:
+                    self._ends.destination(name).check()
         except PenstockError as error:
             return CheckResult(name, variant, ok=False, message=str(error))
         roles = " and ".join(r for r, used in (("read", reads), ("write", writes)) if used)
@@ -194,7 +196,7 @@ class Project:
         source = self._ends.source(step.source)
         reading = step.reading
         request = ReadRequest(StreamName(reading.stream), query=reading.query, types=reading.types, limit=limit)
-        with source.open([request]) as session:
+        with self._ends.locating(step.source), source.open([request]) as session:
             schema = session.splits[0].schema
             reader = source.reader()
             batches = (batch.rows for split in session.splits for batch in reader.read(split))
@@ -218,13 +220,14 @@ class Project:
         return TableStatus(
             pipeline=table.step.pipeline,
             target=str(writing.target),
-            state="never loaded" if head is None or head.load_id is None else head.state,
+            state=_state_of(table),
             cursor=str(head.position.cursor) if head and head.position.cursor else None,
             generation=head.generation if head else None,
             sequence=head.sequence if head else None,
             changed_at=head.changed_at if head else None,
             horizon_lag=_printed_lag(table),
             last_run=self._last_run(table.step),
+            error=str(table.error) if table.error else None,
         )
 
     def _last_run(self, step: ReplicateStep) -> TableRecord | None:
@@ -238,7 +241,7 @@ class Project:
     def extract(self, table: str, selection: Selection | None = None) -> Extracted:
         """The rows the next run of a table would read; no transform, and no cursor moves."""
         step = self._one_step(table, selection)
-        found = self._survey([step], step.source, step.destination)[0]
+        found = self._survey([step])[0]
         if found.error is not None or found.request is None:
             raise found.error or PenstockError(f"{table} could not be surveyed")
         source, request = self._ends.source(step.source), replace(found.request, chain_rows=None)
@@ -269,7 +272,7 @@ class Project:
             transform=None,
             load_id=named,
         )
-        ends = Ends(self._ends.connections)
+        ends = Ends(self._ends.connections, stands_at=self._ends.stands_at)
         frame_source = FrameSource(frame, step.reading.stream)
         ends.lend(FRAME, frame_source)
         step = replace(step, source=FRAME)
@@ -338,15 +341,15 @@ class Project:
         groups: dict[tuple[str, str], list[int]] = {}
         for index, step in enumerate(steps):
             groups.setdefault((step.source, step.destination), []).append(index)
-        for (source, destination), indices in groups.items():
-            chosen = [steps[i] for i in indices]
-            yield indices, self._survey(chosen, source, destination)
+        for indices in groups.values():
+            yield indices, self._survey([steps[i] for i in indices])
 
-    def _survey(self, steps: list[ReplicateStep], source: str, destination: str) -> list[Surveyed]:
-        ends = self._ends
-        return survey(
-            steps, ends.source(source), ends.destination(destination), lambda table: ends.has_rows(destination, table)
-        )
+    def _survey(self, steps: Sequence[ReplicateStep]) -> list[Surveyed]:
+        """Where two ends cannot be asked, each of their tables has that error, and the other tables are seen."""
+        try:
+            return self._ends.survey(steps)
+        except PenstockError as error:
+            return [Surveyed(step, error=error) for step in steps]
 
     def _parties(self, step: ReplicateStep) -> Parties:
         return Parties(
@@ -367,6 +370,12 @@ def _errors_by_table(outcomes: Sequence[TableOutcome]) -> dict[str, PenstockErro
         for o, name in zip(outcomes, names, strict=True)
         if o.error is not None
     }
+
+
+def _state_of(table: Surveyed) -> str:
+    if table.head is None and table.error is not None:
+        return "unknown"
+    return "never loaded" if table.head is None or table.head.load_id is None else table.head.state
 
 
 def _printed_lag(table: Surveyed) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import date, datetime
+from datetime import time as clock_time
+from math import isfinite
+from typing import TYPE_CHECKING, Literal, cast
 
 from penstock.values import Grade, Json, RunId, RunState, TableRecord
 
@@ -114,6 +116,7 @@ class TableStatus:
     changed_at: datetime | None
     horizon_lag: str | None = None
     last_run: TableRecord | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +138,16 @@ class TransformCheck:
 
 
 def to_json(value: object) -> Json:
-    """Any of these values as JSON: dates in ISO form, errors as text."""
-    if hasattr(value, "__dataclass_fields__"):
-        return to_json(asdict(value))  # type: ignore[call-overload]
+    """Any of these values as JSON: dates in ISO form, bytes in hexadecimal, errors and what JSON cannot say as text."""
+    if is_dataclass(value):
+        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [to_json(v) for v in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
+    if isinstance(value, date | clock_time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    said = value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value))
+    return cast("Json", value) if said else str(value)

@@ -22,7 +22,7 @@ from penstock.pipeline.connections import Ends
 from penstock.protocols import Backend, Engine
 from penstock.steps.replicate import Delivery, Parties, Prepared, deliver
 from penstock.steps.replicate_step import ReplicateStep
-from penstock.steps.survey import Surveyed, describe_lag, survey
+from penstock.steps.survey import Surveyed, describe_lag
 from penstock.telemetry.events import (
     Bus,
     HorizonLag,
@@ -72,7 +72,7 @@ class Runner:
     holder: str
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     stop: threading.Event = field(default_factory=threading.Event)
-    _broken: set[str] = field(default_factory=set)
+    _broken: dict[str, str] = field(default_factory=dict)  # pipeline -> the table that failed
 
     def run(self, steps: Sequence[ReplicateStep]) -> list[TableOutcome]:
         """The outcomes, in the order of the steps. Raises nothing for a table's failure."""
@@ -99,12 +99,7 @@ class Runner:
         attempt = 0
         while True:
             try:
-                return survey(
-                    steps,
-                    self.ends.source(first.source),
-                    self.ends.destination(first.destination),
-                    lambda table: self.ends.has_rows(first.destination, table),
-                )
+                return self.ends.survey(steps)
             except PenstockError as error:
                 attempt += 1
                 if not self._wait_before_retry(str(first.writing.target), error, attempt):
@@ -131,16 +126,20 @@ class Runner:
             cursor_before=_printed_cursor(table),
         )
         if self.stop.is_set() or step.pipeline in self._broken:
-            return self._finish(
-                TableOutcome(replace(record, state="stopped", error="not started: the run was stopping"))
-            )
+            return self._finish(TableOutcome(replace(record, state="stopped", error=self._why_not(step))))
         self.bus.emit(TableStarted(record.target, step.pipeline))
         self._warn_of_lag(table)
         task = _TableTask(self, table, record)
         outcome = self._guarded(task)
         if outcome.error is not None and not step.pass_on_error:
-            self._broken.add(step.pipeline)
+            self._broken.setdefault(step.pipeline, record.target)
         return self._finish(outcome)
+
+    def _why_not(self, step: ReplicateStep) -> str:
+        if self.stop.is_set():
+            return "not started: the run was stopping"
+        failed = self._broken[step.pipeline]
+        return f"not started: {failed} of the same pipeline failed and has no pass_on_error: true"
 
     def _warn_of_lag(self, table: Surveyed) -> None:
         if table.bounds is not None and describe_lag(table.step, table.bounds) is not None:
@@ -149,7 +148,8 @@ class Runner:
 
     def _guarded(self, task: _TableTask) -> TableOutcome:
         try:
-            return task.run()
+            with self.ends.locating(task.table.step.source, task.table.step.destination):
+                return task.run()
         except PenstockError as error:
             return task.fail(error)
         except Exception as error:  # noqa: BLE001 - the edge of a table: one table's bug must not take down the others

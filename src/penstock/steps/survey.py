@@ -103,7 +103,29 @@ def _find_stream(step: ReplicateStep, streams: Mapping[StreamName, StreamSpec]) 
             where=step.where,
             fix=f"columns: {', '.join(stream.schema.names)}",
         )
+    _check_cursor_type(step, stream)
     return stream
+
+
+def _check_cursor_type(step: ReplicateStep, stream: StreamSpec) -> None:
+    """A number is no time: bounds, windows and lookbacks would be read in units the column does not have."""
+    cursor = step.reading.cursor
+    if cursor is None or cursor.type is None or stream.schema is None:
+        return
+    for column in cursor.columns:
+        found = step.reading.types.get(column) or stream.schema.field(column).type
+        if {_kind_of(cursor.type), _kind_of(found)} == {"number", "time"}:
+            raise ConfigError(
+                f"iterate_column_type is {cursor.type}, but {column!r} is {found}",
+                where=step.where,
+                fix="write the column's own type, or leave iterate_column_type out",
+            )
+
+
+def _kind_of(name: str) -> Literal["number", "time", "other"]:
+    if name.startswith(("int", "uint", "float", "decimal")):
+        return "number"
+    return "time" if name.startswith(("date", "timestamp")) else "other"
 
 
 def _claim(
