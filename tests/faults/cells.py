@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -116,6 +117,15 @@ class Cell:
                 raise AssertionError(f"{point} was not reached: {finish(process).said}")
         return Paused(process, mark)
 
+    def processes(self) -> list[str]:
+        """What a run of this cell started and left behind: a child inherits the folder it is started in."""
+        left = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                if (folder / "cwd").readlink() == self.project.path:
+                    left.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return left
+
     @property
     def temporary(self) -> Path:
         return self.project.path / "tmp"
@@ -161,8 +171,9 @@ class Cell:
         assert self.seen() in states
 
     def check_done(self) -> None:
-        """Equal to the source, and nothing lying about."""
+        """Equal to the source, and nothing lying about: no table, file, server session or process of ours."""
         assert self.seen() == self.source_rows()
+        assert self.processes() == []
         assert self.destination.litter() == []
         assert self.source.litter() == []
         assert sorted(self.temporary.rglob("*")) == []
@@ -183,7 +194,7 @@ def make_cell(
     destination = make_place(system, folder / "target", "dst", postgres_url)
     if system == "postgres_parallel":
         options = ", partitions_column: id, partitions_count: 3, write_partitions: 3"
-    cell = Cell(ProjectFolder(folder), source, destination, strategy, options)
+    cell = Cell(ProjectFolder(folder, warm=True), source, destination, strategy, options)
     cell.write_project()
     cell.fill()
     return cell

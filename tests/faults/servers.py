@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,15 +31,24 @@ class Server:
     def start(self) -> None:
         options = f"-p {self.port} -h 127.0.0.1 -k {self.folder}"
         control, log = self.binaries / "pg_ctl", self.folder / "log"
-        self._as_owner(str(control), "-D", str(self.data), "-l", str(log), "-w", "-o", options, "start")
+        try:
+            self._as_owner(str(control), "-D", str(self.data), "-l", str(log), "-w", "-t", "60", "-o", options, "start")
+        except subprocess.CalledProcessError as error:
+            error.add_note(log.read_text())
+            raise
 
     def kill(self) -> None:
-        """Kill -9 the postmaster and everything it started."""
+        """Kill -9 the postmaster and everything it started, and see them gone: until then no other starts."""
         parent = int((self.data / "postmaster.pid").read_text().splitlines()[0])
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        for process in (parent, *map(int, children)):
+        killed = [parent, *map(int, children)]
+        for process in killed:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while any(Path(f"/proc/{process}").exists() for process in killed):
+            assert time.monotonic() < deadline, f"{killed} do not go"
+            time.sleep(0.01)
 
     def initialize(self) -> None:
         command = ["-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"]

@@ -20,7 +20,7 @@ from tests.faults.places import DuckdbPlace, Place, PostgresPlace, SqlitePlace
 
 _numbers = itertools.count()
 FEW = settings(max_examples=4, stateful_step_count=10)
-MANY = settings(max_examples=150, stateful_step_count=25)
+MANY = settings(max_examples=60, stateful_step_count=25)
 
 
 class EmbeddedMachine(Machine):
@@ -78,7 +78,10 @@ def runner() -> Iterator[asyncio.Runner]:
         yield one
 
 
-SIZES = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.faults)]
+SIZES = [
+    pytest.param(FEW, id="few"),
+    pytest.param(MANY, id="many", marks=[pytest.mark.faults, pytest.mark.timeout(1800)]),
+]
 
 
 @pytest.mark.feature("M3", "N2")

@@ -61,7 +61,8 @@ def test_narrowing_never_fits(incoming: str, existing: str) -> None:
 
 @pytest.mark.feature("M22")
 def test_a_new_column_is_added_as_nullable() -> None:
-    found = evolve(table(("a", "int32"), ("b", "string")), table(("a", "int32")), "evolve", LIMITS, where="t")
+    incoming = TableSchema((Field("a", "int32"), Field("b", "string", nullable=False)))
+    found = evolve(incoming, table(("a", "int32")), "evolve", LIMITS, where="t")
     assert [(f.name, f.nullable) for f in found.added] == [("b", True)]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
+from penstock.testing.nursery import Nursery
 from penstock.values import Json
 
 
@@ -34,9 +35,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class ProjectFolder:
-    """`write` the project, `run` commands in it."""
+    """`write` the project, `run` commands in it. `warm` processes are spared the imports, which others prove."""
 
     path: Path
+    warm: bool = False
 
     def write(self, text: str, name: str = "penstock.yaml") -> Path:
         """Write a file of the project, with the indentation of a test's literal taken off."""
@@ -53,6 +55,10 @@ class ProjectFolder:
         timeout_seconds: float = 120,
     ) -> Ended:
         """`penstock ARGUMENTS` to its end. `faults` arms failpoints in that process alone."""
+        if self.warm:
+            surroundings = _surroundings(faults, env)
+            ended = NURSERY.run(arguments, folder=self.path, env=surroundings, timeout_seconds=timeout_seconds)
+            return Ended(*ended)
         process = self.start(*arguments, faults=faults, env=env)
         try:
             stdout, stderr = process.communicate(timeout=timeout_seconds)
@@ -66,15 +72,22 @@ class ProjectFolder:
         self, *arguments: str, faults: str | None = None, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[str]:
         """The same, under way: the caller waits for it."""
-        surroundings = {k: v for k, v in os.environ.items() if k != "PENSTOCK_FAULTS"} | dict(env or {})
-        if faults is not None:
-            surroundings["PENSTOCK_FAULTS"] = faults
         return subprocess.Popen(
             [sys.executable, "-m", "penstock", *arguments],
             cwd=self.path,
-            env=surroundings,
+            env=_surroundings(faults, env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+def _surroundings(faults: str | None, env: Mapping[str, str] | None) -> dict[str, str]:
+    surroundings = {k: v for k, v in os.environ.items() if k != "PENSTOCK_FAULTS"} | dict(env or {})
+    if faults is not None:
+        surroundings["PENSTOCK_FAULTS"] = faults
+    return surroundings
+
+
+NURSERY = Nursery()

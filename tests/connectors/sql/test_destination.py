@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from penstock.errors import FencedError, LoadError
@@ -115,6 +117,29 @@ def test_a_second_attempt_of_a_split_returns_the_first_piece(place: Place) -> No
     first = session.write(SplitId("one"), 1, batches_of(ITEMS, items((1, "a"))))
     assert session.write(SplitId("one"), 2, batches_of(ITEMS, items((1, "a")))) == first
     session.commit([first], Account(Position(), read=1, expected=1))
+    assert place.query(ROWS) == [(1, "a")]
+
+
+def test_rows_of_a_piece_that_nobody_claims_fail_the_load(place: Place) -> None:
+    session = place.destination.begin(plan_of(place.destination, T, FIRST))
+    claimed = session.write(SplitId("one"), 1, batches_of(ITEMS, items((1, "a"))))
+    session.write(SplitId("stray"), 1, batches_of(ITEMS, items((2, "b"))))
+    with pytest.raises(LoadError, match="the pieces of the load are 2"):
+        session.commit([claimed], Account(Position(), read=1, expected=1))
+    session.abort()
+    assert place.destination.describe([T]) == {T: None}
+
+
+def test_a_load_whose_epoch_is_over_cannot_commit(place: Place) -> None:
+    place.load(FIRST, items((1, "a")))
+    session = place.destination.begin(plan_of(place.destination, T, [Insert()]))
+    ledger = place.destination.ledger()
+    head = ledger.heads([T])[T]
+    ledger.set_head(T, replace(head, epoch=head.epoch + 1), expected_epoch=head.epoch)
+    piece = session.write(SplitId("one"), 1, batches_of(ITEMS, items((2, "b"))))
+    with pytest.raises(FencedError, match="taken over"):
+        session.commit([piece], Account(Position(), read=1, expected=1))
+    session.abort()
     assert place.query(ROWS) == [(1, "a")]
 
 
