@@ -59,11 +59,12 @@ LEFT JOIN pg_am m ON m.oid = c.relam
 """
 
 _NAMED = _RELATION.format(
-    number="w.number",
-    wanted="unnest($1::int[], $2::text[], $3::text[]) AS w (number, schema, name)\n"
+    number="w.number::int",
+    # numbers go as text: asyncpg asks the server five times what an array of integers is
+    wanted="unnest($1::text[], $2::text[], $3::text[]) AS w (number, schema, name)\n"
     "JOIN pg_namespace n ON n.nspname = w.schema",
 )
-_NAMED += "WHERE c.relname = w.name ORDER BY w.number"
+_NAMED += "WHERE c.relname = w.name ORDER BY w.number::int"
 _LISTED = _RELATION.format(number="0", wanted="pg_namespace n")
 _LISTED += (
     "WHERE (n.nspname = $1 OR ($1 IS NULL AND n.nspname !~ '^(pg_|information_schema$)'))\n"
@@ -114,7 +115,7 @@ def describe(session: Session, streams: Sequence[str], default_schema: str) -> d
     if not meanings:
         return {}
     numbers, schemas, names = (list(part) for part in zip(*meanings, strict=True))
-    rows = session.query(_NAMED, numbers, schemas, names)
+    rows = session.query(_NAMED, [str(n) for n in numbers], schemas, names)
     by_meaning = {tuple(row[:3]): row for row in rows}
     found: dict[str, Relation] = {}
     for meaning in meanings:
@@ -156,7 +157,7 @@ SELECT y.oid::bigint, json_build_array('', format_type(y.oid, -1), b.typname, b.
 FROM pg_type y
 JOIN pg_type b ON b.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype ELSE y.oid END
 LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typname LIKE E'\\\\_%'
-WHERE y.oid = ANY ($1::bigint[]::oid[])
+WHERE y.oid = ANY ($1::oid[])
 """
 
 
