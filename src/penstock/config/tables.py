@@ -56,8 +56,8 @@ class TableConfig(ConfigModel):
     lookback: Lookback | None = Field(
         None,
         description="How far below the last cursor rows are looked at again: a duration for time cursors (a date "
-        "cursor counts whole days), a number in the cursor's units, or `all`. Unwritten: 1h for date and time, "
-        "1000000 for int and decimal, all for strings and expressions.",
+        "cursor counts whole days), a number in the cursor's units, or `all`. Unwritten: for PostgreSQL tables 1h for "
+        "date and time, 1000000 for int and decimal, all for strings and expressions; elsewhere none.",
         examples=["1h", "2d", 5000, "all"],
     )
     null_cursors: NullCursors | None = Field(
