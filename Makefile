@@ -41,8 +41,8 @@ fmt: setup
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-docs: setup
-	$(BIN)/python -m penstock.testing.features
+docs: setup services
+	$(BIN)/python -m tests.pages
 
 wheel: setup
 	$(BIN)/python -m build --wheel

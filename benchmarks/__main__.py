@@ -15,15 +15,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.cases import Case, UpsertCase, arrow_cases, beside_cases, csv_case, parquet_case, relay_case
-from benchmarks.life import life_figures
+from benchmarks.cases import Case, UpsertCase, arrow_cases, csv_case, parquet_case, relay_case
 from benchmarks.measure import Reading, interleave
 from benchmarks.projects import OUT
 from benchmarks.servers import database_url, fetch_value, make_database, make_orders
 from benchmarks.small import small_figures
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "benchmarks.md"
-BIG = ("relay", "arrow", "beside", "parquet", "csv", "upsert")
 Row = tuple[str, ...]
 
 
@@ -34,10 +32,9 @@ def main(arguments: Sequence[str]) -> int:
         make_database("bench_source")
         make_database("bench_target")
         rows: list[Row] = []
-        if not wishes.only or set(wishes.only) & {*BIG, "life"}:
+        if not wishes.only or any(name != "small" for name in wishes.only):
             rows = _big(wishes)
-        small = life_figures(wishes.rows, wishes.runs) if not wishes.only or "life" in wishes.only else []
-        small += small_figures(wishes.runs) if not wishes.only or "small" in wishes.only else []
+        small = small_figures(wishes.runs) if not wishes.only or "small" in wishes.only else []
     text = _page(wishes.rows, wishes.runs, rows, small)
     print(text)
     if not wishes.only and wishes.rows >= 5_000_000:
@@ -49,7 +46,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("only", nargs="*", help=", ".join((*BIG, "life", "small")))
+    parser.add_argument("only", nargs="*", help="relay, arrow, parquet, csv, upsert, small")
     return parser.parse_args(arguments)
 
 
@@ -66,8 +63,7 @@ def _big(wishes: argparse.Namespace) -> list[Row]:
     found: list[Row] = []
     for name, case in _cases(wishes):
         print(f"measuring {name}: {case.name}", file=sys.stderr, flush=True)
-        runs = min(wishes.runs, case.runs or wishes.runs)
-        readings = interleave(runs, {"limit": case.limit, "subject": case.subject}, case.between)
+        readings = interleave(wishes.runs, {"limit": case.limit, "subject": case.subject}, case.between)
         found.append(_row(case, readings["limit"], readings["subject"]))
         print(" | ".join(found[-1]), file=sys.stderr, flush=True)
     return found
@@ -81,8 +77,6 @@ def _cases(wishes: argparse.Namespace) -> Iterator[tuple[str, Case]]:
         yield "relay", relay_case()
     if wanted("arrow"):
         yield from (("arrow", case) for case in arrow_cases())
-    if wanted("beside"):
-        yield from (("beside", case) for case in beside_cases())
     if wanted("parquet"):
         yield "parquet", parquet_case()
     if wanted("csv"):
@@ -105,17 +99,16 @@ def _write_csv() -> None:
 def _row(case: Case, limit: Reading, subject: Reading) -> Row:
     ratio = subject.wall_seconds / limit.wall_seconds
     fits = case.most_bytes is None or subject.peak_bytes <= case.most_bytes
-    holds = "-" if case.most is None else "yes" if ratio <= case.most and fits else "no"
     return (
         case.name,
         case.limit_name,
         f"{limit.wall_seconds:.2f}",
         f"{subject.wall_seconds:.2f}",
         f"{ratio:.2f}",
-        "-" if case.most is None else f"{case.most:.2f}",
+        f"{case.most:.2f}",
         f"{subject.cpu_seconds:.1f}",
         f"{subject.peak_bytes >> 20}",
-        holds,
+        "yes" if ratio <= case.most and fits else "no",
     )
 
 
@@ -128,7 +121,7 @@ def _page(rows: int, runs: int, big: list[Row], small: list[Row]) -> str:
         f"same run; process start, ledger and count check included. PostgreSQL {version}, "
         f"Python {platform.python_version()}, {platform.machine()}, both ends on one machine.",
         "",
-        "| what | limit | limit s | s | ratio | at most | CPU s | MB | holds |",
+        "| what | limit | limit s | penstock s | ratio | at most | CPU s | MB | holds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *("| " + " | ".join(row) + " |" for row in big),
         "",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.engines.arrow.types import QUARANTINE_SCHEMA, fit_column, fit_rows
 from penstock.errors import ConfigError, ContractError
-from penstock.schema.types import from_arrow_schema
+from penstock.schema.types import from_arrow_schema, to_arrow_type
 from penstock.values import Field, TableSchema
 from tests.engines.arrow.pipes import rows_of
 
@@ -182,3 +182,30 @@ def test_floats_come_through_exactly_or_are_rejected(values: list[float | None],
     rejected = 0 if fitted.rejected is None else fitted.rejected.num_rows
     assert len(kept) + rejected == len(values)
     assert all(number in kept for number, value in enumerate(values) if value is None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside", "outside"),
+    [
+        ("timestamp", [-62_135_596_800_000_000, 253_402_300_799_999_999], [253_402_300_800_000_000, 2**63 - 1]),
+        ("timestamptz", [0], [-62_135_596_800_000_001, -(2**63) + 1]),
+        ("date", [-719_162, 2_932_896], [-719_163, 2_932_897, 2**31 - 1]),
+    ],
+)
+def test_moments_outside_of_the_years_1_to_9999_are_never_written(
+    kind: str, inside: list[int], outside: list[int]
+) -> None:
+    schema = TableSchema((Field("at", kind),))
+    whole = pa.int32() if kind == "date" else pa.int64()
+
+    def rows(numbers: list[int]) -> pa.RecordBatch:
+        column = pa.array([*numbers, None], whole).view(to_arrow_type(kind))
+        return pa.RecordBatch.from_arrays([column], names=["at"])
+
+    assert fit_rows(rows(inside), schema).rows.num_rows == len(inside) + 1
+    with pytest.raises(ContractError, match=f"{len(outside)} of {len(outside) + 1} rows .*years 1 to 9999"):
+        fit_rows(rows(outside), schema)
+    fitted = fit_rows(rows([*inside, *outside]), schema, quarantine=True)
+    assert fitted.rows.num_rows == len(inside) + 1
+    assert fitted.rejected is not None
+    assert fitted.rejected.num_rows == len(outside)

@@ -31,6 +31,10 @@ class DuckdbDialect(Dialect):
     def house_type(self, native: str) -> str:
         return house_type(native)
 
+    def column_type(self, field: Field, system: str | None) -> str:
+        """Maps and unions travel as JSON and lie as JSON: DuckDB casts no text of JSON to either."""
+        return self.native_type(field) if "json" in field.type else super().column_type(field, system)
+
     def describe(self, link: SqlLink, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema | None]:
         return {table: table_schema(link, table) for table in tables}
 

@@ -127,7 +127,7 @@ def _remembering(
 
     try:
         for batch in batches:
-            columns = [_as_text(c) if pa.types.is_decimal256(c.type) else c for c in batch.columns]
+            columns = [_as_text(c) if _travelling(c.type) != c.type else c for c in batch.columns]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
     except BaseException as error:
         failed.append(error)
@@ -135,10 +135,11 @@ def _remembering(
 
 
 def _travelling(kind: pa.DataType) -> pa.DataType:
-    """DuckDB reads no decimal of more than 38 digits: they lie as text."""
+    """DuckDB reads no decimal of more than 38 digits and none of a scale below zero: they lie as text."""
     import pyarrow as pa
 
-    return pa.string() if pa.types.is_decimal256(kind) else kind
+    is_foreign = pa.types.is_decimal256(kind) or (pa.types.is_decimal(kind) and kind.scale < 0)
+    return pa.string() if is_foreign else kind
 
 
 def _as_text(column: pa.Array) -> pa.Array:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _INTS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+_HOURS = (1 << 63) // 3_600_000_000_000 - 1  # in 64 bits of nanoseconds
 
 
 class DuckdbSnapshot:
@@ -115,7 +116,8 @@ class DuckdbSnapshot:
         try:
             return action()
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise self._explain(error) from error
+            # without the frames that hold the result: see _batches
+            raise self._explain(error) from error.with_traceback(None)
 
     def _explain(self, error: Exception) -> ExtractionError:
         """A conversion error quotes the value that failed: only its kind is told."""
@@ -125,7 +127,8 @@ class DuckdbSnapshot:
         told = "" if quotes else f": {str(error).splitlines()[0]}"
         passing = isinstance(error, duckdb.IOException)
         text = f"DuckDB {type(error).__name__}{told}"
-        return ExtractionError(text, where=self._path, fault="transient" if passing else "data")
+        fix = "read the column as text, as in columns: {NAME: string}" if quotes or "292 years" in told else None
+        return ExtractionError(text, where=self._path, fix=fix, fault="transient" if passing else "data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,10 @@ def _select_item(field: Field) -> str:
     quoted, native = DUCKDB.quote(field.name), field.native or ""
     if field.type == "json" and native != "JSON":
         return f"CAST(to_json({quoted}) AS VARCHAR) AS {quoted}"
+    if field.type == "interval":
+        # Arrow counts an interval's time in nanoseconds; DuckDB's own conversion overflows without a word.
+        text = f"'column {quoted.replace(chr(39), chr(39) * 2)} holds an interval of more than 292 years of time'"
+        return f"CASE WHEN abs(hour({quoted})) > {_HOURS} THEN error({text}) ELSE {quoted} END AS {quoted}"
     wanted = travels_as(field.type)
     # Nanoseconds are cut by a cast; as they are, Arrow refuses to lose them.
     if wanted == native or (native, wanted) == ("TIMESTAMP_NS", "TIMESTAMP"):

@@ -208,13 +208,15 @@ def _batches(snapshot: DuckdbSnapshot, split: Split) -> Iterator[Batch]:
     work = split.work
     most = min(_MOST_ROWS, int(cast("int", work["batch_rows"])))
     most_bytes = int(cast("int", work["batch_bytes"]))
-    reader = snapshot.read(str(work["sql"]), cast("list[Any]", work["params"]), most)
-    while (found := snapshot.next_batch(reader)) is not None:
-        if not found.num_rows:
-            continue
-        step = max(1, min(found.num_rows, most_bytes * found.num_rows // max(1, found.nbytes)))
-        for start in range(0, found.num_rows, step):
-            yield _batch_of(found.slice(start, step), split)
+    # An unclosed result, be it in the traceback of an error, keeps the database alive past its close; DuckDB's next
+    # connect to the file would then wait for ever.
+    with snapshot.read(str(work["sql"]), cast("list[Any]", work["params"]), most) as reader:
+        while (found := snapshot.next_batch(reader)) is not None:
+            if not found.num_rows:
+                continue
+            step = max(1, min(found.num_rows, most_bytes * found.num_rows // max(1, found.nbytes)))
+            for start in range(0, found.num_rows, step):
+                yield _batch_of(found.slice(start, step), split)
 
 
 def _batch_of(found: pa.RecordBatch, split: Split) -> Batch:

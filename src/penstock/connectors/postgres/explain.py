@@ -12,7 +12,9 @@ _DATA = ("22", "23", "21", "44", "P0")
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 _PLACE = re.compile(r", line \d+, column ([^:]+)$")
 
+_READ_AS_TEXT = "correct the rows at the source, or read the column as text: columns: {NAME: string}"
 _FIXES = {
+    "22P05": "PostgreSQL keeps no NUL character in text or JSON: remove it in a transform",
     "28P01": "check user and password of the connection",
     "28000": "check user, password and pg_hba.conf; where the server wants TLS say `sslmode: verify-full`",
     "3D000": "create the database, or correct `database` of the connection",
@@ -67,7 +69,7 @@ def _explain_server(error: BaseException, where: str, kind: type[PenstockError])
     if column:
         what += f", column {column!r}"
     _scrub(error, what)
-    fix = _FIXES.get(state)
+    fix = _FIXES.get(state) or (_READ_AS_TEXT if state.startswith("22") else None)
     if state.startswith(_CONFIG) and kind is PenstockError:
         return ConfigError(what, where=where, fix=fix)
     return kind(what, where=where, fix=fix, fault=fault_of(state), retryable=state.startswith(_TRANSIENT))

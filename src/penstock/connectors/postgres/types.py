@@ -131,8 +131,8 @@ def decimal_type(native: str) -> str:
     if match is None:
         return "numeric"
     precision, scale = int(match[1]), int(match[2])
-    # numeric(2,4) holds 0.0012: as many digits as its scale says
-    precision = max(precision, scale)
+    # numeric(2,4) holds 0.0012: as many digits as its scale says; numeric(2,-3) holds 12000: whole, of five digits
+    precision, scale = max(precision, scale, precision - scale), max(scale, 0)
     spelling = f"decimal({precision},{scale})"
     return spelling if precision <= 76 and is_type(spelling) else "numeric"
 

@@ -24,6 +24,11 @@ QUARANTINE_SCHEMA = TableSchema(
     )
 )
 
+# days and microseconds from 1970 to the first and the last moment of the years 1 to 9999
+_DAYS = (-719_162, 2_932_896)
+_MICROSECONDS = (_DAYS[0] * 86_400_000_000, (_DAYS[1] + 1) * 86_400_000_000 - 1)
+_CALENDAR = {"date32[day]": _DAYS, "timestamp[us]": _MICROSECONDS, "timestamp[us, tz=UTC]": _MICROSECONDS}
+
 arrow_schema_of = lru_cache(maxsize=256)(to_arrow_schema)
 
 
@@ -86,6 +91,9 @@ def _fit_column(column: pa.Array, field: Field) -> tuple[pa.Array, pa.BooleanArr
     misfits = None
     if column.type != target:
         column, misfits = _cast_column(column, target, field)
+    strange = _outside_calendar(column)
+    if strange is not None:
+        misfits = strange if misfits is None else pc.or_(misfits, strange)
     if not field.nullable and column.null_count:
         misfits = pc.is_null(column)
     return column, misfits
@@ -181,6 +189,25 @@ def _lost(column: pa.Array, result: pa.Array) -> pa.BooleanArray | None:
     return pc.fill_null(pc.invert(same), False)  # noqa: FBT003 - Arrow's signature
 
 
+def _outside_calendar(column: pa.Array) -> pa.BooleanArray | None:
+    """Which dates and times no calendar of years 1 to 9999 has (infinities among them); None where all are in it.
+
+    Each system spells or wraps these in its own way: written as they are, they would be read as other values.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    bounds = _CALENDAR.get(str(column.type))
+    if bounds is None or not len(column):
+        return None
+    numbers = column.view(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+    found = pc.min_max(numbers).as_py()
+    if found["min"] is None or (found["min"] >= bounds[0] and found["max"] <= bounds[1]):
+        return None
+    outside = pc.or_(pc.less(numbers, bounds[0]), pc.greater(numbers, bounds[1]))
+    return pc.fill_null(outside, False)  # noqa: FBT003 - Arrow's signature
+
+
 def _may_lose(source: pa.DataType, target: pa.DataType) -> bool:
     """Pairs where Arrow's safe cast rounds or cuts; integers, text and decimals among themselves it checks."""
     import pyarrow.types as pt
@@ -228,13 +255,15 @@ def _misfit_error(wrong: dict[Field, pa.BooleanArray], rows: int) -> ContractErr
     parts = [f"column {field.name!r}: {mask.true_count} of {rows} rows {_rule(field)}" for field, mask in wrong.items()]
     return ContractError(
         "; ".join(parts),
-        fix="widen the column, correct the rows at the source, cast in a transform, or set on_bad_value: quarantine",
+        fix="widen the column, correct the rows at the source, read them as text (columns: {NAME: string}), cast in a "
+        "transform, or set on_bad_value: quarantine",
     )
 
 
 def _rule(field: Field) -> str:
     needed = "" if field.nullable else " not null"
-    return f"do not fit {field.type}{needed} exactly"
+    years = " (years 1 to 9999)" if field.type in ("date", "timestamp", "timestamptz") else ""
+    return f"do not fit {field.type}{needed} exactly{years}"
 
 
 def _split_off(rows: pa.RecordBatch, schema: TableSchema, wrong: dict[Field, pa.BooleanArray], position: int) -> Fitted:
@@ -256,6 +285,12 @@ def _split_off(rows: pa.RecordBatch, schema: TableSchema, wrong: dict[Field, pa.
 
 
 def _json_rows(rows: pa.RecordBatch) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for index, name in enumerate(rows.schema.names):
+        if _outside_calendar(rows.column(index)) is not None:  # Python has no such dates either
+            rows = rows.set_column(index, name, pc.cast(rows.column(index), pa.string()))
     return [{name: _finite(value) for name, value in row.items()} for row in rows.to_pylist()]
 
 

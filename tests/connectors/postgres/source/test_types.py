@@ -31,7 +31,7 @@ EXACT: list[tuple[str, str, str, Any]] = [
     ("numeric(12,2)", "1234567890.12", "decimal(12,2)", Decimal("1234567890.12")),
     ("numeric(38,10)", LONG, "decimal(38,10)", Decimal(LONG)),
     ("numeric(60,5)", LONGER, "decimal(60,5)", Decimal(LONGER)),
-    ("numeric(3,-2)", "12345", "decimal(3,-2)", Decimal("123E+2")),
+    ("numeric(3,-2)", "12345", "decimal(5,0)", Decimal(12300)),
     ("numeric(2,4)", "0.0012", "decimal(4,4)", Decimal("0.0012")),
     ("numeric", f"{'7' * 200}.5", "numeric", f"{'7' * 200}.5"),
     ("numeric", "'NaN'", "numeric", "NaN"),
