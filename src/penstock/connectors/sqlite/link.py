@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,12 +55,21 @@ def open_for_reading(path: str) -> sqlite3.Connection:
     return connection
 
 
+def close_idle(connection: sqlite3.Connection, in_use: threading.RLock) -> None:
+    """Break off what another thread has running, and close once it let go: closing under it crashes the process."""
+    with suppress(sqlite3.ProgrammingError):  # it is closed already
+        connection.interrupt()
+    with in_use:
+        connection.close()
+
+
 class SqliteLink:
     """Raises LoadError, FencedError when another connection keeps the file locked."""
 
     def __init__(self, path: str, *, writes: bool) -> None:
         self._path = path
         self._locks: dict[str, FileLock] = {}
+        self._in_use = threading.RLock()
         if writes:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         else:
@@ -132,13 +142,14 @@ class SqliteLink:
         self._locks.pop(key).release()
 
     def close(self) -> None:
-        self._connection.close()
+        close_idle(self._connection, self._in_use)
         while self._locks:
             self._locks.popitem()[1].release()
 
     def _call(self, action: Callable[[], T]) -> T:
         try:
-            return action()
+            with self._in_use:
+                return action()
         except (sqlite3.Error, OverflowError) as error:
             raise self._explain(error) from error
 

@@ -15,7 +15,7 @@ from penstock.connectors.sql.extents import stepped_back
 from penstock.connectors.sql.link import Value
 from penstock.connectors.sql.selects import Arguments, Order
 from penstock.connectors.sqlite.cells import to_cell
-from penstock.connectors.sqlite.link import open_for_reading
+from penstock.connectors.sqlite.link import close_idle, open_for_reading
 from penstock.errors import ConfigError, ExtractionError
 from penstock.values import Cursor
 
@@ -30,6 +30,7 @@ class SqliteSnapshot:
     def __init__(self, path: str) -> None:
         self._path = path
         self._guard = threading.Lock()
+        self._in_use = threading.RLock()
         if not Path(path).is_file():
             raise ExtractionError("there is no such SQLite file", where=path, fix="correct the connection's database")
         self._connection = self._call(lambda: open_for_reading(path))
@@ -63,7 +64,7 @@ class SqliteSnapshot:
         self.query("COMMIT")
 
     def close(self) -> None:
-        self._connection.close()
+        close_idle(self._connection, self._in_use)
 
     def is_wal(self) -> bool:
         return bool(self.query("PRAGMA journal_mode")[0][0] == "wal")
@@ -104,7 +105,8 @@ class SqliteSnapshot:
 
     def _call(self, action: Callable[[], T]) -> T:
         try:
-            return action()
+            with self._in_use:
+                return action()
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", None) or 0
             busy = code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR)

@@ -17,6 +17,7 @@ _STOP_POLL_SECONDS = 0.1  # a signal handler may only set an event, so somebody 
 _LANE_ITEMS = 2
 _JOIN_SECONDS = 30.0
 _JOIN_STOPPED_SECONDS = 0.5
+JOIN_WRITERS_SECONDS = 5.0  # abort should find their connections idle
 
 
 class Sized(Protocol):
@@ -97,10 +98,10 @@ class Crew:
         with self.changed:
             self.changed.notify_all()
 
-    def join(self, tasks: Sequence[Task] | None = None) -> None:
+    def join(self, tasks: Sequence[Task] | None = None, *, stopped_seconds: float = _JOIN_STOPPED_SECONDS) -> None:
         """Wait for the threads to end; after a stop only shortly, as one may sit in a driver's call."""
         stopped = self._stop is not None and self._stop.is_set()
-        deadline = time.monotonic() + (_JOIN_STOPPED_SECONDS if stopped else _JOIN_SECONDS)
+        deadline = time.monotonic() + (stopped_seconds if stopped else _JOIN_SECONDS)
         for task in list(self._tasks) if tasks is None else tasks:
             task.thread.join(max(0.0, deadline - time.monotonic()))
 

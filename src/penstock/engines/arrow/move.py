@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from penstock.engines.arrow.budget import ByteBudget
-from penstock.engines.arrow.crew import Crew, Lane, Task
+from penstock.engines.arrow.crew import JOIN_WRITERS_SECONDS, Crew, Lane, Task
 from penstock.engines.arrow.intake import Intake, Parcel
 from penstock.engines.arrow.passage import Passage
 from penstock.engines.arrow.shaping import Shaper
@@ -32,7 +32,7 @@ def run_move(job: Move, budget: ByteBudget, threads: int) -> Moved:
 def abandon(crew: Crew, load: LoadSession | None, writers: list[Task], error: BaseException) -> None:
     """Stop everyone, the writers first, so that abort finds their connections idle; `error` stays the one raised."""
     crew.halt()
-    crew.join(writers)
+    crew.join(writers, stopped_seconds=JOIN_WRITERS_SECONDS)
     if load is not None:
         try:
             load.abort()
