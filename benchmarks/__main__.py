@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import os
 import platform
 import sys
 import tempfile
@@ -15,27 +16,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.cases import Case, UpsertCase, arrow_cases, csv_case, parquet_case, relay_case
+from benchmarks.cases import Case, UpsertCase, arrow_cases, beside_cases, csv_case, parquet_case, relay_case
+from benchmarks.life import life_figures
 from benchmarks.measure import Reading, interleave
 from benchmarks.projects import OUT
 from benchmarks.servers import database_url, fetch_value, make_database, make_orders
 from benchmarks.small import small_figures
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "benchmarks.md"
+BIG = ("relay", "arrow", "beside", "parquet", "csv", "upsert")
 Row = tuple[str, ...]
 
 
 def main(arguments: Sequence[str]) -> int:
     wishes = _parse(arguments)
+    load_before = os.getloadavg()[0]
     with _alone():
         OUT.mkdir(exist_ok=True)
         make_database("bench_source")
         make_database("bench_target")
         rows: list[Row] = []
-        if not wishes.only or any(name != "small" for name in wishes.only):
+        if not wishes.only or set(wishes.only) & {*BIG, "life"}:
             rows = _big(wishes)
-        small = small_figures(wishes.runs) if not wishes.only or "small" in wishes.only else []
-    text = _page(wishes.rows, wishes.runs, rows, small)
+        small = life_figures(wishes.rows, wishes.runs) if not wishes.only or "life" in wishes.only else []
+        small += small_figures(wishes.runs) if not wishes.only or "small" in wishes.only else []
+    text = _page(wishes, load_before, rows, small)
     print(text)
     if not wishes.only and wishes.rows >= 5_000_000:
         PAGE.write_text(text)
@@ -46,7 +51,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("only", nargs="*", help="relay, arrow, parquet, csv, upsert, small")
+    parser.add_argument("only", nargs="*", help=", ".join((*BIG, "life", "small")))
     return parser.parse_args(arguments)
 
 
@@ -63,7 +68,8 @@ def _big(wishes: argparse.Namespace) -> list[Row]:
     found: list[Row] = []
     for name, case in _cases(wishes):
         print(f"measuring {name}: {case.name}", file=sys.stderr, flush=True)
-        readings = interleave(wishes.runs, {"limit": case.limit, "subject": case.subject}, case.between)
+        runs = min(wishes.runs, case.runs or wishes.runs)
+        readings = interleave(runs, {"limit": case.limit, "subject": case.subject}, case.between)
         found.append(_row(case, readings["limit"], readings["subject"]))
         print(" | ".join(found[-1]), file=sys.stderr, flush=True)
     return found
@@ -77,6 +83,8 @@ def _cases(wishes: argparse.Namespace) -> Iterator[tuple[str, Case]]:
         yield "relay", relay_case()
     if wanted("arrow"):
         yield from (("arrow", case) for case in arrow_cases())
+    if wanted("beside"):
+        yield from (("beside", case) for case in beside_cases())
     if wanted("parquet"):
         yield "parquet", parquet_case()
     if wanted("csv"):
@@ -99,29 +107,31 @@ def _write_csv() -> None:
 def _row(case: Case, limit: Reading, subject: Reading) -> Row:
     ratio = subject.wall_seconds / limit.wall_seconds
     fits = case.most_bytes is None or subject.peak_bytes <= case.most_bytes
+    holds = "-" if case.most is None else "yes" if ratio <= case.most and fits else "no"
     return (
         case.name,
         case.limit_name,
         f"{limit.wall_seconds:.2f}",
         f"{subject.wall_seconds:.2f}",
         f"{ratio:.2f}",
-        f"{case.most:.2f}",
+        "-" if case.most is None else f"{case.most:.2f}",
         f"{subject.cpu_seconds:.1f}",
         f"{subject.peak_bytes >> 20}",
-        "yes" if ratio <= case.most and fits else "no",
+        holds,
     )
 
 
-def _page(rows: int, runs: int, big: list[Row], small: list[Row]) -> str:
+def _page(wishes: argparse.Namespace, load_before: float, big: list[Row], small: list[Row]) -> str:
     version = fetch_value(database_url("bench_source"), "SHOW server_version")
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `make bench`: {rows:,} rows x 12 columns, best of {runs}, interleaved with the limit in the "
-        f"same run; process start, ledger and count check included. PostgreSQL {version}, "
-        f"Python {platform.python_version()}, {platform.machine()}, both ends on one machine.",
+        f"Written by `make bench`: {wishes.rows:,} rows x 12 columns, best of {wishes.runs}, interleaved with the "
+        f"limit in the same run; process start, ledger and count check included. PostgreSQL {version}, Python "
+        f"{platform.python_version()}, {platform.machine()}, both ends on one machine of {os.cpu_count()} cores; load "
+        f"average when the run began: {load_before:.1f}. CPU and memory are the client process's.",
         "",
-        "| what | limit | limit s | penstock s | ratio | at most | CPU s | MB | holds |",
+        "| what | limit | limit s | s | ratio | at most | CPU s | MB | holds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *("| " + " | ".join(row) + " |" for row in big),
         "",

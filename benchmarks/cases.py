@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.dlt_rival import prepare_dlt, run_dlt
 from benchmarks.measure import Reading, measure
 from benchmarks.projects import OUT, run_project, write_project
 from benchmarks.servers import connection_yaml, database_url, empty_target, execute, make_orders
@@ -16,15 +17,19 @@ CSV = {"variant": "file", "extra": {"path": str(OUT), "format": "csv"}}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`limit` and `subject` run once per call, `between` settles the target before each of them."""
+    """`limit` and `subject` run once per call, `between` settles the target before each of them.
+
+    Without `most` it stands beside the others for comparison; `runs` holds back what takes long.
+    """
 
     name: str
     limit_name: str
     limit: Callable[[], Reading]
     subject: Callable[[], Reading]
     between: Callable[[], None]
-    most: float
+    most: float | None = None
     most_bytes: int | None = None
+    runs: int | None = None
 
 
 def bare(name: str) -> Reading:
@@ -64,6 +69,19 @@ def arrow_cases() -> list[Case]:
 def _arrow_case(name: str, keys: dict[str, object]) -> Case:
     folder = write_project(name.replace(" ", "-"), table(**keys))
     return Case(name, "psql | psql", lambda: bare("psql"), lambda: run_project(folder), _fresh, 1.9, 256 << 20)
+
+
+def beside_cases() -> list[Case]:
+    """What else moves the same table, as fast as it can be set up."""
+
+    def settled() -> None:
+        _fresh()
+        prepare_dlt()
+
+    return [
+        Case("bare ADBC read and ingest", "psql | psql", lambda: bare("psql"), lambda: bare("adbc"), _fresh),
+        Case("dlt, connectorx and csv", "psql | psql", lambda: bare("psql"), run_dlt, settled, runs=1),
+    ]
 
 
 def parquet_case() -> Case:

@@ -76,7 +76,8 @@ async def _csv_to_postgres() -> None:
     link = duckdb.connect()
     reader = link.sql(f"SELECT * FROM read_csv('{OUT / 'orders.csv'}')").to_arrow_reader(100_000)
     encoder = ArrowToPostgresBinaryEncoder(reader.schema)
-    columns = ", ".join(f"{name} {kind.ddl()}" for name, kind in _columns_of(encoder))
+    kinds: list[Any] = encoder.schema().columns
+    columns = ", ".join(f"{name} {kind.data_type.ddl()}" for name, kind in zip(reader.schema.names, kinds, strict=True))
     connection = await asyncpg.connect(database_url("bench_target"))
     await connection.execute(f"CREATE TABLE orders ({columns})")
 
@@ -88,10 +89,6 @@ async def _csv_to_postgres() -> None:
 
     await connection.copy_to_table("orders", source=chunks(), format="binary")
     await connection.close()
-
-
-def _columns_of(encoder: Any) -> list[tuple[str, Any]]:
-    return [(name, column.data_type) for name, column in encoder.schema().columns]
 
 
 def staged_upsert() -> None:

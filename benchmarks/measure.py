@@ -23,7 +23,7 @@ def measure(command: Sequence[str], *, cwd: Path | None = None, env: dict[str, s
     """Raises RuntimeError with the command's output when it fails."""
     started = time.monotonic()
     process = subprocess.Popen(  # the benchmark's own commands
-        command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=cwd, env={**environment(), **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     output = process.stdout.read() if process.stdout else b""
     _, status, usage = os.wait4(process.pid, 0)
@@ -34,6 +34,11 @@ def measure(command: Sequence[str], *, cwd: Path | None = None, env: dict[str, s
             f"{' '.join(command)} exited {process.returncode}:\n{output.decode(errors='replace')[-4000:]}"
         )
     return Reading(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def environment() -> dict[str, str]:
+    """As an installed program has it: Python keeps what it compiled."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def best(readings: Sequence[Reading]) -> Reading:

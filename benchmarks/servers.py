@@ -95,7 +95,7 @@ def make_orders(name: str, rows: int, *, table: str = "orders") -> None:
     """A table of `rows` rows x 12 columns: ints, text, numeric, floats, bool, date, timestamps, NULLs."""
     execute(
         database_url(name),
-        f"DROP TABLE IF EXISTS {table}",
+        f"DROP TABLE IF EXISTS {table} CASCADE",
         f"CREATE TABLE {table} ({COLUMNS})",
         f"INSERT INTO {table} {ROWS.format(rows=rows)}",
         f"ALTER TABLE {table} ADD PRIMARY KEY (id)",
