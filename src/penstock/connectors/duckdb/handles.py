@@ -9,7 +9,6 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +96,7 @@ def open_session(path: str, *, makes_file: bool, wait_seconds: float = DEFAULT_W
     import duckdb
 
     if not makes_file and not Path(path).exists():
-        return Session(path, _prepared(duckdb.connect(":memory:", config=_config())))
+        return Session(path, _prepared(_bounded(duckdb.connect(":memory:"))))
     if makes_file:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + wait_seconds
@@ -127,7 +126,7 @@ def _acquire(path: str) -> _Handle:
                 fix="open the destination before the source",
             )
         if handle is None:
-            connection = duckdb.connect(place, read_only=not writes, config=_config())
+            connection = _bounded(duckdb.connect(place, read_only=not writes))
             handle = _handles[place] = _Handle(connection, not writes, place)
         handle.users += 1
         return handle
@@ -141,8 +140,11 @@ def _release(handle: _Handle) -> None:
             handle.connection.close()
 
 
-def _config() -> Mapping[str, str]:
-    return dict(_settings)
+def _bounded(connection: Any) -> Any:
+    """Set after opening: a process may open one file again only with the very same options of connect()."""
+    for name, value in _settings.items():
+        connection.execute(f"SET GLOBAL {name} = '{value.replace(chr(39), chr(39) * 2)}'")
+    return connection
 
 
 def _prepared(cursor: Any) -> Any:

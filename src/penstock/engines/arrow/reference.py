@@ -69,10 +69,13 @@ def importable(folder: Path) -> Iterator[None]:
     before = set(sys.modules)
     with _path_guard:
         sys.path.insert(0, str(folder))
+        # A cached .pyc of a neighbour would hide an edit of the same size within the same second.
+        written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
     finally:
         with _path_guard:
+            sys.dont_write_bytecode = written
             with contextlib.suppress(ValueError):
                 sys.path.remove(str(folder))
             _neighbours.update(name for name in set(sys.modules) - before if _lies_in(folder, sys.modules.get(name)))

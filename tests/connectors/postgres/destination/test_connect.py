@@ -124,10 +124,13 @@ def test_an_interrupt_ends_the_statement_at_the_server_too(session: Session, dat
     pid = waiting.query("SELECT pg_backend_pid()")[0][0]
     state = "SELECT wait_event::text FROM pg_stat_activity WHERE pid = $1"
 
+    main = threading.main_thread().ident
+    assert main is not None
+
     def interrupt() -> None:
         while session.query(state, pid) != [("PgSleep",)]:
             pass
-        signal.raise_signal(signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
