@@ -147,6 +147,7 @@ def test_a_missing_project_file_exits_2_and_names_both_names(tmp_path: Path) -> 
     assert done.stdout == ""
 
 
+@pytest.mark.claims("error:ConfigError", "exit:2")
 def test_an_error_is_a_json_object_too(tmp_path: Path) -> None:
     done = ProjectFolder(tmp_path).run("plan", "--json")
     error = read_json(done)["error"]
@@ -161,6 +162,7 @@ def test_a_filter_that_selects_nothing_exits_2(sample: ProjectFolder) -> None:
 
 
 @pytest.mark.claims("--pipeline", "--table")
+@pytest.mark.claims("exit:1")
 def test_a_failed_table_exits_1_and_the_others_are_done(sample: ProjectFolder) -> None:
     with sqlite3.connect(sample.path / "data" / "shop.db") as shop:
         shop.execute("DROP TABLE customers")
@@ -182,6 +184,7 @@ def test_a_connection_that_fails_is_shown_and_exits_1(sample: ProjectFolder) -> 
 
 
 @pytest.mark.feature("N6")
+@pytest.mark.claims("exit:3")
 def test_a_difference_exits_3(sample: ProjectFolder) -> None:
     with duckdb.connect(sample.path / "out" / "warehouse.duckdb") as warehouse:
         warehouse.execute("DELETE FROM orders WHERE id = 7")
@@ -190,6 +193,7 @@ def test_a_difference_exits_3(sample: ProjectFolder) -> None:
     assert "different" in done.stdout
 
 
+@pytest.mark.claims("error:RefusedError", "exit:4")
 def test_a_target_that_is_not_ours_exits_4(tmp_path: Path) -> None:
     folder = ProjectFolder(tmp_path)
     folder.run("init")
@@ -203,6 +207,7 @@ def test_a_target_that_is_not_ours_exits_4(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.claims("--verbose")
+@pytest.mark.claims("error:Interrupted", "exit:130", "exit:143")
 def test_a_signal_stops_a_run_in_good_order(tmp_path: Path, number: signal.Signals, exit_code: int) -> None:
     folder = ProjectFolder(tmp_path)
     folder.run("init")
@@ -266,6 +271,7 @@ def test_losing_the_run_history_loses_nothing_else(sample: ProjectFolder) -> Non
     assert sample.run("verify").exit_code == 0
 
 
+@pytest.mark.claims("error:BackendError")
 def test_a_damaged_run_history_names_the_way_out(sample: ProjectFolder) -> None:
     state = sample.path / ".penstock" / "state.db"
     shutil.rmtree(state.parent)
@@ -304,6 +310,7 @@ def test_a_transform_that_prints_does_not_break_the_json(sample: ProjectFolder) 
     assert read_json(done)["state"] == "succeeded"
 
 
+@pytest.mark.claims("exit:0")
 def test_the_samples_transform_has_a_fixture_that_passes(sample: ProjectFolder) -> None:
     done = sample.run("test")
     assert (done.exit_code, done.stderr) == (0, "")

@@ -453,6 +453,7 @@ PLUGINS = {
 
 @pytest.mark.feature("M10")
 @pytest.mark.parametrize(("variant", "what", "fix"), PLUGINS.values(), ids=PLUGINS)
+@pytest.mark.claims("error:PluginNotFoundError")
 def test_a_plugin_that_is_not_there_is_a_plugin_error(load: Load, variant: str, what: str, fix: str) -> None:
     text, place = place_of(project().replace("src: {variant: river}", f"src: {{variant: {variant}}}"))
     with pytest.raises(PluginNotFoundError) as caught:

@@ -15,7 +15,7 @@ from typing import Literal
 from penstock.testing.project import Ended, ProjectFolder
 from tests.faults.places import CREATE, DuckdbPlace, FilesPlace, Ledger, Place, PostgresPlace, SqlitePlace, Values
 
-Strategy = Literal["append", "replace", "upsert"]
+Strategy = Literal["append", "replace", "upsert", "merge", "delete_insert"]
 # postgres takes undecoded bytes, postgres_decoded Arrow batches, postgres_parallel several writers' pieces
 System = Literal["postgres", "postgres_decoded", "postgres_parallel", "sqlite", "duckdb", "file"]
 # Each system is a destination once per strategy and, over all cells, a source as well.
@@ -74,6 +74,8 @@ class Cell:
             "append": f"{incremental}, write_strategy: append",
             "replace": "replication_method: full, write_strategy: replace",
             "upsert": f"{incremental}, write_strategy: upsert, write_key: [id]",
+            "merge": f"{incremental}, write_strategy: merge, write_key: [id]",
+            "delete_insert": f"{incremental}, write_strategy: delete_insert, write_key: [id]",
         }
         self.project.write(
             f"""

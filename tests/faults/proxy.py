@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 
 
 class Proxy:
-    """`swallow` the answer to the next client bytes that hold it; `swallowed` counts."""
+    """`swallow` the answer to the next client bytes that hold it; `swallowed` counts. `shut` lets no one in after."""
 
     def __init__(self, host: str, port: int, swallow: bytes | None) -> None:
         self._host, self._port = host, port
         self.swallow = swallow
         self.swallowed = 0
+        self.shut = False
         self.connections = 0
         self.address = ""
         self._loop = asyncio.new_event_loop()
@@ -45,6 +46,9 @@ class Proxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self.shut and self.swallowed:
+            writer.close()
+            return
         server_reader, server_writer = await asyncio.open_connection(self._host, self._port)
         line = Line()
         upward = asyncio.create_task(self._upward(reader, server_writer, line))

@@ -42,6 +42,31 @@ def test_a_lost_reply_to_commit_is_resolved_by_the_ledger(
 
 
 @pytest.mark.feature("N2")
+@pytest.mark.claims("error:CommitUnknownError", "exit:5")
+def test_a_commit_that_nobody_can_be_asked_about_exits_5_and_the_next_run_finds_out(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    cell, there = postgres_cell("append", tmp_path, postgres_url)
+    host, port, _ = there.parts()
+    with proxied(host, int(port), swallow=None) as proxy:
+        there.address = proxy.address
+        cell.write_project()
+        file = cell.project.path / "penstock.yaml"
+        file.write_text(file.read_text().replace("lock_wait: 20", "lock_wait: 1"))
+        assert cell.run().exit_code == 0
+        cell.change_again()
+        lost = cell.start_paused("commit.ledger_written")
+        proxy.shut, proxy.swallow = True, b"COMMIT"
+        ended = lost.resume()
+        assert ended.exit_code == 5, ended.said
+        assert proxy.swallowed == 1
+        proxy.shut = False
+        done = cell.run()
+        assert done.exit_code == 0, done.said
+        cell.check_done()
+
+
+@pytest.mark.feature("N2")
 @pytest.mark.parametrize(
     "point",
     [
@@ -97,6 +122,7 @@ def test_two_runs_at_once_load_each_row_once(tmp_path: Path, postgres_url: str) 
 
 
 @pytest.mark.feature("N2")
+@pytest.mark.claims("error:FencedError", "exit:4")
 def test_the_second_run_is_refused_naming_the_holder_once_the_wait_is_over(tmp_path: Path, postgres_url: str) -> None:
     cell, _ = postgres_cell("append", tmp_path, postgres_url)
     file = cell.project.path / "penstock.yaml"

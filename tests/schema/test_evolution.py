@@ -66,6 +66,7 @@ def test_a_new_column_is_added_as_nullable() -> None:
     assert [(f.name, f.nullable) for f in found.added] == [("b", True)]
 
 
+@pytest.mark.claims("error:ContractError")
 def test_freeze_refuses_a_new_column_and_names_it() -> None:
     with pytest.raises(ContractError, match="b: new column"):
         evolve(table(("a", "int32"), ("b", "string")), table(("a", "int32")), "freeze", LIMITS, where="t")

@@ -110,7 +110,7 @@ class Runner:
         if not error.retryable or attempt > self.retry.retries or self.stop.is_set():
             return False
         wait = self.retry.wait_before(attempt)
-        self.bus.emit(Retrying(table, attempt, self.retry.retries, wait, type(error).__name__, error.what))
+        self.bus.emit(Retrying(table, attempt, self.retry.retries + 1, wait, type(error).__name__, error.what))
         return not self.stop.wait(wait)
 
     def _run_table(self, table: Surveyed) -> TableOutcome:
@@ -192,6 +192,8 @@ class _TableTask:
                 if not self._may_try_again(error):
                     raise
                 self.table = self._look_again()
+                if isinstance(error, CommitUnknownError) and self.table.error is not None:
+                    raise error from self.table.error  # what is not known must not end as a plain failure
                 continue
             self._add(delivery)
             if not delivery.unfinished:

@@ -120,6 +120,7 @@ def test_a_second_attempt_of_a_split_returns_the_first_piece(place: Place) -> No
     assert place.query(ROWS) == [(1, "a")]
 
 
+@pytest.mark.claims("error:LoadError")
 def test_rows_of_a_piece_that_nobody_claims_fail_the_load(place: Place) -> None:
     session = place.destination.begin(plan_of(place.destination, T, FIRST))
     claimed = session.write(SplitId("one"), 1, batches_of(ITEMS, items((1, "a"))))

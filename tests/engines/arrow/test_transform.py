@@ -297,6 +297,7 @@ def test_a_reference_that_leads_nowhere_is_an_error_naming_it(load: Load, refere
         ("assert False, 'secret'", "AssertionError"),
     ],
 )
+@pytest.mark.claims("error:TransformError")
 def test_an_exception_is_told_by_file_line_and_table_and_quotes_no_row(
     load: Load, tmp_path: Path, statement: str, kind: str
 ) -> None:

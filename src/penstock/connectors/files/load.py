@@ -239,6 +239,8 @@ class FilesLoad:
         failpoint("commit.schema_changed")
         self._rename_parts(pieces)
         failpoint("commit.applied")
+        # Before the manifest: once the load is in, no later run may come to clear what a crash left here.
+        shutil.rmtree(self.job.workspace.parent)
         self._replace_manifest(after)
         self._clean(before, after)
         return row
@@ -297,8 +299,6 @@ class FilesLoad:
                 path = self.folder / part.path
                 path.unlink(missing_ok=True)
                 _remove_empty(path.parent, self.folder)
-        if self.job.workspace.parent.exists():
-            shutil.rmtree(self.job.workspace.parent)
         self._lock.release()
         failpoint("commit.cleaned")
 

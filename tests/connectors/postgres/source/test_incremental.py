@@ -170,6 +170,7 @@ def test_a_static_window_takes_everything_in_it_and_moves_nothing(database: Data
 
 
 @pytest.mark.feature("N14")
+@pytest.mark.claims("error:ExtractionError")
 def test_another_system_stops_and_asks(database: Database) -> None:
     database.execute(f"{TABLE}; INSERT INTO t VALUES (1, now())")
     _, position = database.load("t", "at")
