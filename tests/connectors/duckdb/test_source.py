@@ -228,3 +228,16 @@ def test_missing_things_are_errors(make: Make, tmp_path: Path) -> None:
         read(source, "items", cursor=CursorSpec(("nope",)))
     assert [spec.name for spec in source.streams(["items", "nothing"])] == ["items"]
     assert [spec.name for spec in source.streams()] == ["items"]
+
+
+@pytest.mark.timeout(60)
+def test_a_failed_read_whose_error_is_kept_does_not_keep_the_file(make: Make) -> None:
+    """What a kept error holds of a result would let the next connect to the file wait for ever."""
+    source = make("CREATE TABLE items AS SELECT i AS id, INTERVAL 1 HOUR * (i * 60) AS span FROM range(200000) t (i)")
+    kept = []
+    for _ in range(2):
+        with pytest.raises(ExtractionError, match="292 years") as caught:
+            read(source, "items", batch_rows=1000)
+        kept.append(caught.value)
+        assert read(source, "items", types={"span": "string"})[0].rows == 200_000
+    assert all(error.fix and "columns:" in error.fix for error in kept)

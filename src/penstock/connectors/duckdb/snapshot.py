@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _INTS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+_TOO_LONG = "interval of more than 292 years of time"
 _HOURS = (1 << 63) // 3_600_000_000_000 - 1  # in 64 bits of nanoseconds
 
 
@@ -123,11 +124,14 @@ class DuckdbSnapshot:
         """A conversion error quotes the value that failed: only its kind is told."""
         import duckdb
 
+        kind = type(error).__name__
         quotes = isinstance(error, duckdb.ConversionException | duckdb.DataError) or not isinstance(error, duckdb.Error)
+        if _TOO_LONG in str(error):  # our own words, in whatever wrapping they come
+            quotes, error = False, ValueError(f"an {_TOO_LONG}")
         told = "" if quotes else f": {str(error).splitlines()[0]}"
         passing = isinstance(error, duckdb.IOException)
-        text = f"DuckDB {type(error).__name__}{told}"
-        fix = "read the column as text, as in columns: {NAME: string}" if quotes or "292 years" in told else None
+        text = f"DuckDB {kind}{told}"
+        fix = "read the column as text, as in columns: {NAME: string}" if quotes or _TOO_LONG in told else None
         return ExtractionError(text, where=self._path, fix=fix, fault="transient" if passing else "data")
 
 
@@ -185,7 +189,7 @@ def _select_item(field: Field) -> str:
         return f"CAST(to_json({quoted}) AS VARCHAR) AS {quoted}"
     if field.type == "interval":
         # Arrow counts an interval's time in nanoseconds; DuckDB's own conversion overflows without a word.
-        text = f"'column {quoted.replace(chr(39), chr(39) * 2)} holds an interval of more than 292 years of time'"
+        text = f"'column {quoted.replace(chr(39), chr(39) * 2)} holds an {_TOO_LONG}'"
         return f"CASE WHEN abs(hour({quoted})) > {_HOURS} THEN error({text}) ELSE {quoted} END AS {quoted}"
     wanted = travels_as(field.type)
     # Nanoseconds are cut by a cast; as they are, Arrow refuses to lose them.
