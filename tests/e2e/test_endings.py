@@ -1,4 +1,4 @@
-"""How a run ends: the exit codes that no other file shows, and signals in the middle of a large load."""
+"""Signals in the middle of a large load, and a second run beside a first one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 
 from penstock.testing.project import ProjectFolder
-from tests.faults.cells import make_cell
-from tests.faults.places import PostgresPlace
-from tests.faults.proxy import proxied
 
 ROWS = 500_000
 PROJECT = """
@@ -101,28 +98,3 @@ def test_a_second_run_waits_and_is_refused_naming_the_first(there: str, tmp_path
     assert second.exit_code == 4, second.said
     assert str(first.pid) in second.stderr
     assert first.returncode == 0, stdout + stderr
-
-
-@pytest.mark.postgres
-@pytest.mark.feature("N2")
-def test_an_outcome_that_nobody_can_tell_exits_5_and_the_next_run_finds_out(tmp_path: Path, postgres_url: str) -> None:
-    cell = make_cell("postgres", "append", tmp_path, lambda: postgres_url)
-    there = cell.destination
-    assert isinstance(there, PostgresPlace)
-    host, port, _ = there.parts()
-    file = cell.project.path / "penstock.yaml"
-    with proxied(host, int(port)) as proxy:
-        there.address = proxy.address
-        cell.write_project()
-        file.write_text(file.read_text().replace("lock_wait: 20", "lock_wait: 1, retries: 0"))
-        paused = cell.start_paused("commit.ledger_written")
-        proxy.swallow = b"COMMIT"
-        proxy.refuse = True
-        ended = paused.resume()
-    assert ended.exit_code == 5, ended.said
-    assert "run again when the server answers" in ended.stderr
-    there.address = None  # to the server itself
-    cell.write_project()
-    done = cell.run()
-    assert done.exit_code == 0, done.said
-    cell.check_done()
