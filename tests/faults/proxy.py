@@ -17,7 +17,6 @@ class Proxy:
     def __init__(self, host: str, port: int, swallow: bytes | None) -> None:
         self._host, self._port = host, port
         self.swallow = swallow
-        self.refuse = False  # new connections
         self.swallowed = 0
         self.shut = False
         self.connections = 0
@@ -47,11 +46,7 @@ class Proxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-<<<<<<< HEAD
         if self.shut and self.swallowed:
-=======
-        if self.refuse:
->>>>>>> bc7fc2e (test: how runs end; docs: the README and the tutorial show the project that init writes)
             writer.close()
             return
         server_reader, server_writer = await asyncio.open_connection(self._host, self._port)
