@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.dlt_rival import prepare_dlt, run_dlt
+from benchmarks.dlt_rival import forget, has_dlt, run_dlt
 from benchmarks.measure import Reading, measure
 from benchmarks.projects import OUT, run_project, write_project
 from benchmarks.servers import connection_yaml, database_url, empty_target, execute, make_orders
@@ -48,7 +48,7 @@ def relay_case() -> Case:
     folder = write_project("relay", table())
     return Case(
         "relay, _ingested_at on",
-        "psql | psql",
+        "psql into psql",
         lambda: bare("psql"),
         lambda: run_project(folder),
         _fresh,
@@ -68,7 +68,7 @@ def arrow_cases() -> list[Case]:
 
 def _arrow_case(name: str, keys: dict[str, object]) -> Case:
     folder = write_project(name.replace(" ", "-"), table(**keys))
-    return Case(name, "psql | psql", lambda: bare("psql"), lambda: run_project(folder), _fresh, 1.9, 256 << 20)
+    return Case(name, "psql into psql", lambda: bare("psql"), lambda: run_project(folder), _fresh, 1.9, 256 << 20)
 
 
 def beside_cases() -> list[Case]:
@@ -76,12 +76,12 @@ def beside_cases() -> list[Case]:
 
     def settled() -> None:
         _fresh()
-        prepare_dlt()
+        forget()
 
-    return [
-        Case("bare ADBC read and ingest", "psql | psql", lambda: bare("psql"), lambda: bare("adbc"), _fresh),
-        Case("dlt, connectorx and csv", "psql | psql", lambda: bare("psql"), run_dlt, settled, runs=1),
-    ]
+    cases = [Case("bare ADBC read and ingest", "psql into psql", lambda: bare("psql"), lambda: bare("adbc"), _fresh)]
+    if has_dlt():
+        cases.append(Case("dlt, connectorx and csv", "psql into psql", lambda: bare("psql"), run_dlt, settled, runs=1))
+    return cases
 
 
 def parquet_case() -> Case:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,14 +30,24 @@ loaded.raise_on_failed_jobs()
 """
 
 
-def prepare_dlt() -> None:
-    """Make the environment where it is missing; drop what an earlier run remembered."""
-    if not (HOME / ".ready").exists():
-        HOME.parent.mkdir(parents=True, exist_ok=True)
+def has_dlt() -> bool:
+    """Make the environment where it is missing; without a way to the package index there is no row of dlt."""
+    if (HOME / ".ready").exists():
+        return True
+    HOME.parent.mkdir(parents=True, exist_ok=True)
+    try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(HOME)], check=True)
         subprocess.run([str(HOME / "bin" / "pip"), "install", "--quiet", *PACKAGES], check=True)
-        (HOME / ".ready").touch()
-    subprocess.run(["rm", "-rf", str(HOME / "state")], check=True)
+    except subprocess.CalledProcessError as error:
+        print(f"dlt is left out, it could not be installed: {error}", file=sys.stderr)
+        return False
+    (HOME / ".ready").touch()
+    return True
+
+
+def forget() -> None:
+    """Drop what an earlier run remembered."""
+    shutil.rmtree(HOME / "state", ignore_errors=True)
 
 
 def run_dlt() -> Reading:
