@@ -11,6 +11,7 @@ from typing import Literal
 
 from penstock.config import ProjectConfig
 from penstock.config.models import PipelineConfig, TableConfig
+from penstock.config.paths import within
 from penstock.errors import ConfigError, PenstockError
 from penstock.pipeline.results import RunOptions, Selection
 from penstock.protocols import Engine, Transform
@@ -198,7 +199,7 @@ def _parse_bound(text: str, kind: CursorType) -> int | Decimal | date | datetime
 def _query(project: ProjectConfig, table: TableConfig, where: str) -> str | None:
     if table.custom_query_file is None:
         return table.custom_query
-    path = project.base_dir / table.custom_query_file
+    path = within(project.base_dir, str(table.custom_query_file), what="custom_query_file", where=where)
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

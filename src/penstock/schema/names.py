@@ -56,6 +56,11 @@ def check_table_name(name: str, limits: Limits, *, where: str = "") -> None:
     _refuse_unusable(name, limits, where)
 
 
+def check_schema_name(name: str, limits: Limits, *, where: str = "") -> None:
+    """Raises ConfigError for the name of a schema that the destination would cut or refuse."""
+    _refuse_unusable(name, limits, where)
+
+
 def _refuse_unusable(name: str, limits: Limits, where: str) -> None:
     if not name or "\x00" in name:
         raise ConfigError(f"{name!r} cannot be a name at the destination", where=where, fix="rename it")

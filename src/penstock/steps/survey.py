@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from penstock.errors import ConfigError, ExtractionError, PenstockError
+from penstock.errors import ConfigError, ExtractionError, PenstockError, RefusedError
 from penstock.loading.admission import Admission, Claim, admit
 from penstock.loading.plan import KEYED
 from penstock.protocols import Destination, Source
+from penstock.schema.names import check_schema_name, check_table_name
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.values import (
     START,
@@ -45,14 +46,28 @@ def survey(
     steps: Sequence[ReplicateStep], source: Source, destination: Destination, has_rows: Callable[[TableName], bool]
 ) -> list[Surveyed]:
     """Look at all tables of one source and one destination together. Raises only what concerns all of them."""
-    targets = list(dict.fromkeys(s.writing.target for s in steps))
+    unusable = {index: error for index, step in enumerate(steps) if (error := _name_error(step, destination))}
+    usable = [step for index, step in enumerate(steps) if index not in unusable]
+    targets = list(dict.fromkeys(s.writing.target for s in usable))
     heads = destination.ledger().heads(targets)
     tables = destination.describe(targets)
-    named = list(dict.fromkeys(s.reading.stream for s in steps if s.reading.query is None))
+    named = list(dict.fromkeys(s.reading.stream for s in usable if s.reading.query is None))
     streams = {spec.name: spec for spec in source.streams(named)} if named else {}
-    settled = [_settle_nulls(step, source, streams) for step in steps]
-    surveyed = [_survey_one(step, heads, tables, streams, has_rows) for step in settled]
-    return _probe(surveyed, source)
+    settled = [_settle_nulls(step, source, streams) for step in usable]
+    surveyed = iter(_probe([_survey_one(step, heads, tables, streams, has_rows) for step in settled], source))
+    return [Surveyed(s, error=unusable[i]) if i in unusable else next(surveyed) for i, s in enumerate(steps)]
+
+
+def _name_error(step: ReplicateStep, destination: Destination) -> PenstockError | None:
+    """Found before the destination is asked: it could not say which of the tables it means."""
+    target = step.writing.target
+    try:
+        check_table_name(target.name, destination.limits, where=step.where)
+        if target.schema is not None:
+            check_schema_name(target.schema, destination.limits, where=step.where)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def _settle_nulls(step: ReplicateStep, source: Source, streams: Mapping[StreamName, StreamSpec]) -> ReplicateStep:
@@ -77,6 +92,7 @@ def _survey_one(
     try:
         stream = _find_stream(step, streams)
         admission = admit(_claim(step, head, table, has_rows), head)
+        _refuse_vanished_table(step, head, table)
         _refuse_first_load_after_windows(step, head, table, has_rows)
         request = _localise(make_request(step, admission), stream, step.reading.timezone)
     except PenstockError as error:
@@ -146,6 +162,18 @@ def _claim(
         refresh=step.full_refresh,
         replaces=writing.strategy == "replace",
     )
+
+
+def _refuse_vanished_table(step: ReplicateStep, head: LedgerHead | None, table: TableSchema | None) -> None:
+    """What came since the last load would pass for the whole table."""
+    if head is None or table is not None or step.full_refresh or step.reading.method != "incremental":
+        return
+    if head.sequence > 0 and head.position != START:
+        raise RefusedError(
+            f"the ledger knows {head.sequence} loads of {step.writing.target}, but the table is gone",
+            where=step.where,
+            fix="bring the table back, or load everything again with --full-refresh",
+        )
 
 
 def _refuse_first_load_after_windows(

@@ -162,8 +162,15 @@ class PostgresDialect(Dialect):
         return hangs_on(link, [table])[table]
 
     def create_schema(self, link: SqlLink, schema: str | None) -> None:
-        """CREATE .. IF NOT EXISTS wants the right to create even where nothing is to be created."""
-        if schema and not link.query("SELECT 1 FROM pg_namespace WHERE nspname = $1", (schema,)):
+        """Two at once would meet in the catalogue, so the second waits for the first one's transaction.
+
+        CREATE .. IF NOT EXISTS wants the right to create even where nothing is to be created.
+        """
+        there = "SELECT 1 FROM pg_namespace WHERE nspname = $1"
+        if not schema or link.query(there, (schema,)):
+            return
+        link.query("SELECT pg_advisory_xact_lock(hashtextextended('penstock schema ' || $1, 0))", (schema,))
+        if not link.query(there, (schema,)):
             link.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
 
 

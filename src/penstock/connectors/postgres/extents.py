@@ -222,8 +222,9 @@ def _ask_window(extent: Extent, number: int, binder: Arguments) -> str:
     order, _ = _orders(target)
     limits = range_terms(wanted, order, binder)
     after = target.request.after
-    changed = XidWindow(wanted.null_xids.top, wanted.null_xids.low, None) if wanted.null_xids else None
-    recent = [xid_sql(changed, binder)] if changed and after and after.horizon is not None else []
+    recent = []
+    if wanted.null_xids is not None and after is not None and after.horizon is not None:
+        recent = [xid_sql(XidWindow(wanted.null_xids.top, after.horizon, None), binder)]
     prefilter = render(replace(wanted, null_xids=None, nulls=order.nullable), order, binder)
     found = f"EXISTS (SELECT {target.from_sql([*prefilter, *recent])})"
     nulls = f"EXISTS (SELECT {target.from_sql([order.is_null, *recent])})" if _fails_on_nulls(target) else "false"

@@ -27,7 +27,8 @@ class Dialect(ABC):
     position_column: ClassVar[str | None] = None  # DDL of that column, where a stage needs one
     temporary_stage: ClassVar[bool] = True  # stages are TEMP tables of the session's own link: nothing to sweep
     stage_prefix: ClassVar[str] = "CREATE TABLE"  # of a stage that other sessions write to
-    upsert_select_end: ClassVar[str] = ""  # between the SELECT and ON CONFLICT
+    upsert_select_end: ClassVar[str] = ""  # between a table selected from and ON CONFLICT
+    subqueries_keep_names: ClassVar[bool] = True  # else a column of a subquery may be called otherwise
     index_before_swap: ClassVar[bool] = False  # a successor may carry its unique index before it is renamed
     has_schemas: ClassVar[bool] = True
     temporary_schema: ClassVar[str | None] = "temp"

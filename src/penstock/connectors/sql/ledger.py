@@ -272,7 +272,16 @@ def _position_values(position: Position) -> dict[str, Value]:
 
 def _position_of(values: Mapping[str, Any]) -> Position:
     def cursor(name: str) -> Cursor | None:
-        return Cursor.from_json(json.loads(values[name])) if values[name] is not None else None
+        if values[name] is None:
+            return None
+        try:
+            return Cursor.from_json(json.loads(values[name]))
+        except (ValueError, KeyError, TypeError, ArithmeticError):
+            raise LoadError(
+                f"{name} in the ledger is not what Penstock writes there",
+                where=f"_penstock_ledger, {values.get('target', 'a position')}",
+                fix="restore the row from a backup, or drop the table and delete its row there, and run again",
+            ) from None
 
     horizon = values["horizon"]
     return Position(

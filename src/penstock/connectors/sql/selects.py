@@ -58,6 +58,7 @@ class Relation:
 
     text: str
     columns: tuple[str, ...] = ()
+    is_query: bool = False
 
     @classmethod
     def of_table(cls, quoted: str) -> Relation:
@@ -68,12 +69,12 @@ class Relation:
         """`SELECT ...` or `(SELECT ...) alias`, as mkpipe documents it."""
         text = query.strip().rstrip(";").strip()
         if not text.startswith("("):
-            return cls(f"({text}\n) AS {alias}")
-        return cls(f"{text} AS {alias}" if text.endswith(")") else text)
+            return cls(f"({text}\n) AS {alias}", is_query=True)
+        return cls(f"{text} AS {alias}" if text.endswith(")") else text, is_query=True)
 
     @property
     def filters_inside(self) -> bool:
-        return PLACEHOLDER in self.text
+        return self.is_query and PLACEHOLDER in self.text
 
     def select(self, columns: str, conditions: Sequence[str], tail: str = "") -> str:
         """A SELECT whose conditions stand where the query asks for them, else outside of it."""

@@ -37,13 +37,17 @@ class Winners:
 def winning_rows(dialect: Dialect, stage: TableName, winners: Winners) -> str:
     """A FROM item with the winning rows of the stage."""
     if not winners.needed:
-        return dialect.table(stage)
+        return f"{dialect.table(stage)}{dialect.upsert_select_end}"
     order = [f"{dialect.position} DESC"]
     if winners.order:
         greatest = dialect.greatest([dialect.quote(name) for name in winners.order])
         order.insert(0, f"{greatest} DESC NULLS LAST")
     window = f"PARTITION BY {dialect.columns(winners.key)} ORDER BY {', '.join(order)}"
     rank = dialect.quote("_penstock_rank")
+    if not dialect.subqueries_keep_names:
+        ranked = f"SELECT {dialect.position}, ROW_NUMBER() OVER ({window}) AS {rank} FROM {dialect.table(stage)}"
+        winning = f"SELECT {dialect.position} FROM ({ranked}) AS numbered WHERE {rank} = 1"
+        return f"{dialect.table(stage)} WHERE {dialect.position} IN ({winning})"
     inner = f"SELECT *, ROW_NUMBER() OVER ({window}) AS {rank} FROM {dialect.table(stage)}"
     return f"(SELECT * FROM ({inner}) AS numbered WHERE {rank} = 1) AS winners"
 
@@ -60,7 +64,7 @@ def upsert_from(
         action = f"DO UPDATE SET {pairs}"
     sql = (
         f"INSERT INTO {dialect.table(target)} ({into}) SELECT {select} FROM {source}"
-        f"{dialect.upsert_select_end} ON CONFLICT ({dialect.columns(key)}) {action}"
+        f" ON CONFLICT ({dialect.columns(key)}) {action}"
     )
     return Statement(sql, params)
 

@@ -27,6 +27,11 @@ class SqliteDialect(Dialect):
     position: ClassVar[str] = '"_penstock_position"'
     position_column: ClassVar[str | None] = '"_penstock_position" INTEGER PRIMARY KEY'
     upsert_select_end: ClassVar[str] = " WHERE true"  # else ON CONFLICT is parsed as a join condition
+    subqueries_keep_names: ClassVar[bool] = False  # columns called true and false lose theirs
+
+    def quote(self, name: str) -> str:
+        """In backquotes: what stands in double quotes and is no column would be taken for a text."""
+        return "`" + name.replace("`", "``") + "`"
 
     def native_type(self, field: Field) -> str:
         return native_type(field)

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import inspect
 import itertools
+import signal
 import sys
 import threading
 import types
@@ -15,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from penstock.config.paths import within
 from penstock.engines.arrow.frames import FRAME_NAMES, FRAMES, FrameKind
 from penstock.engines.arrow.usererror import user_error
 from penstock.errors import ConfigError
@@ -96,7 +98,7 @@ def _parse(reference: str, base_dir: str) -> tuple[Path, str]:
     file, _, name = reference.rpartition("::")
     if not file or not name.isidentifier():
         raise ConfigError(f"not a transform: {reference!r}", fix="write it as path.py::function")
-    path = (Path(base_dir) / file).resolve()
+    path = within(Path(base_dir), file, what="the transform file")
     if not path.is_file():
         raise ConfigError(
             f"no transform file {file!r}", where=str(path), fix="paths are relative to the project file's folder"
@@ -115,7 +117,19 @@ def _execute(path: Path, reference: str) -> types.ModuleType:
             exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the user's own code
     except (Exception, SystemExit) as error:
         raise user_error(error, path, f"the transform file of {reference!r}") from error
+    finally:
+        _take_signals_back()
     return module
+
+
+def _take_signals_back() -> None:
+    """polars handles SIGINT itself from its import on, and nobody who waits would hear of it."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        if handler is not None:
+            signal.signal(number, handler)
 
 
 def _parameters(function: Callable[..., Any], where: str) -> list[inspect.Parameter]:
