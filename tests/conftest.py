@@ -53,7 +53,7 @@ def postgres_module_url(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def tmp_project(tmp_path: Path) -> ProjectFolder:
     """A project folder: write its YAML, then run `penstock` in it as a process of its own."""
-    return ProjectFolder(tmp_path)
+    return ProjectFolder(tmp_path, warm=True)
 
 
 def _fresh_database(server: str) -> Iterator[str]:

@@ -37,7 +37,7 @@ SHAPES: dict[tuple[str, ...], set[str]] = {
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> ProjectFolder:
     """The sample project after one run."""
-    folder = ProjectFolder(tmp_path_factory.mktemp("ran"))
+    folder = ProjectFolder(tmp_path_factory.mktemp("ran"), warm=True)
     assert folder.run("init").exit_code == 0
     done = folder.run("run", "--quiet")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
@@ -48,7 +48,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> ProjectFolder:
 def sample(ran: ProjectFolder, tmp_path: Path) -> ProjectFolder:
     """A copy of it that a test may change."""
     shutil.copytree(ran.path, tmp_path / "copy")
-    return ProjectFolder(tmp_path / "copy")
+    return ProjectFolder(tmp_path / "copy", warm=True)
 
 
 def read_json(ended: Ended) -> dict[str, object]:
@@ -108,9 +108,9 @@ def test_the_schema_is_the_object_itself(here: InProcess) -> None:
 @pytest.mark.feature("M1")
 @pytest.mark.claims("--tags")
 def test_the_sample_project_runs_as_it_is_and_the_second_time_writes_nothing(tmp_path: Path) -> None:
-    folder = ProjectFolder(tmp_path)
+    folder = ProjectFolder(tmp_path, warm=True)
     assert folder.run("init", "shop").exit_code == 0
-    folder = ProjectFolder(tmp_path / "shop")
+    folder = ProjectFolder(tmp_path / "shop", warm=True)
     first = read_json(folder.run("run", "--json"))
     assert (first["state"], first["exit_code"], first["errors"]) == ("succeeded", 0, {})
     assert count(folder, "orders") == 500
@@ -140,7 +140,7 @@ def test_plan_shows_strategy_route_grade_steps_and_bounds(sample: ProjectFolder)
 
 
 def test_a_missing_project_file_exits_2_and_names_both_names(tmp_path: Path) -> None:
-    done = ProjectFolder(tmp_path).run("plan")
+    done = ProjectFolder(tmp_path, warm=True).run("plan")
     assert done.exit_code == 2
     assert "penstock.yaml" in done.stderr
     assert "mkpipe_project.yaml" in done.stderr
@@ -149,7 +149,7 @@ def test_a_missing_project_file_exits_2_and_names_both_names(tmp_path: Path) -> 
 
 @pytest.mark.claims("error:ConfigError", "exit:2")
 def test_an_error_is_a_json_object_too(tmp_path: Path) -> None:
-    done = ProjectFolder(tmp_path).run("plan", "--json")
+    done = ProjectFolder(tmp_path, warm=True).run("plan", "--json")
     error = read_json(done)["error"]
     assert isinstance(error, dict)
     assert (error["class"], error["exit_code"], done.exit_code) == ("ConfigError", 2, 2)
@@ -195,7 +195,7 @@ def test_a_difference_exits_3(sample: ProjectFolder) -> None:
 
 @pytest.mark.claims("error:RefusedError", "exit:4")
 def test_a_target_that_is_not_ours_exits_4(tmp_path: Path) -> None:
-    folder = ProjectFolder(tmp_path)
+    folder = ProjectFolder(tmp_path, warm=True)
     folder.run("init")
     (tmp_path / "out").mkdir()
     with duckdb.connect(tmp_path / "out" / "warehouse.duckdb") as warehouse:
@@ -209,7 +209,7 @@ def test_a_target_that_is_not_ours_exits_4(tmp_path: Path) -> None:
 @pytest.mark.claims("--verbose")
 @pytest.mark.claims("error:Interrupted", "exit:130", "exit:143")
 def test_a_signal_stops_a_run_in_good_order(tmp_path: Path, number: signal.Signals, exit_code: int) -> None:
-    folder = ProjectFolder(tmp_path)
+    folder = ProjectFolder(tmp_path, warm=True)
     folder.run("init")
     process = folder.start("run", "--verbose", "--json", faults="source.opened=sleep:2")
     assert process.stderr is not None
@@ -383,7 +383,7 @@ def test_quiet_shows_nothing_but_errors(sample: ProjectFolder) -> None:
 
 @pytest.mark.claims("--config")
 def test_config_names_a_project_elsewhere_whose_paths_stay_its_own(ran: ProjectFolder, tmp_path: Path) -> None:
-    done = ProjectFolder(tmp_path).run("status", "-c", str(ran.path / "penstock.yaml"), "--json")
+    done = ProjectFolder(tmp_path, warm=True).run("status", "-c", str(ran.path / "penstock.yaml"), "--json")
     tables = read_json(done)["tables"]
     assert isinstance(tables, list)
     assert {table["state"] for table in tables} == {"done"}
@@ -440,7 +440,7 @@ def test_an_engine_that_is_not_here_is_a_usage_error(sample: ProjectFolder) -> N
 
 
 def test_no_secret_is_in_any_output_or_log(tmp_path: Path) -> None:
-    folder = ProjectFolder(tmp_path)
+    folder = ProjectFolder(tmp_path, warm=True)
     folder.write(
         """
         version: 2

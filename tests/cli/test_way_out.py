@@ -23,7 +23,7 @@ pytestmark = pytest.mark.feature("M1")
 @pytest.fixture
 def sample(tmp_path: Path) -> ProjectFolder:
     assert main(["init", str(tmp_path)]) == 0
-    return ProjectFolder(tmp_path)
+    return ProjectFolder(tmp_path, warm=True)
 
 
 def change(sample: ProjectFolder, old: str, new: str) -> None:
