@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = sorted((ROOT / "tests" / "seeded_bugs").glob("*.patch"))
+APPLY = ("git", "apply", "-C1")  # one line around the mistake must be as it was: edits near by leave it in its place
 FAILED = 1  # pytest's exit code where tests ran and failed; a test that cannot be collected is another
 
 
@@ -33,7 +34,7 @@ def test_thirty_patches_still_apply_and_name_their_tests() -> None:
     assert len(PATCHES) >= 30
     for patch in PATCHES:
         assert named_tests(patch), f"{patch.name} names no test"
-        subprocess.run(["git", "apply", "--check", str(patch)], cwd=ROOT, check=True)
+        subprocess.run([*APPLY, "--check", str(patch)], cwd=ROOT, check=True)
 
 
 @pytest.mark.faults
@@ -41,7 +42,7 @@ def test_thirty_patches_still_apply_and_name_their_tests() -> None:
 def test_a_seeded_bug_turns_the_tests_it_names_red(patch: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src")
     subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
-    subprocess.run(["git", "apply", str(patch)], cwd=tmp_path, check=True)
+    subprocess.run([*APPLY, str(patch)], cwd=tmp_path, check=True)
     for name in named_tests(patch):
         done = run_tests(tmp_path / "src", [name])
         assert done.returncode == FAILED, f"{name} did not go red\n{done.stdout}\n{done.stderr}"
