@@ -28,7 +28,8 @@ class Connector:
 
     `options` is the pydantic model (extra="forbid") of the connection's keys: it validates, makes the JSON Schema and
     the docs page. `modules` are third-party imports that the extra brings; they are checked before opening. `configure`
-    is told, before anything opens, how many bytes the system may use in this process and where it may spill.
+    is told, before anything opens, how many bytes the system may use in this process, where it may spill, and how many
+    seconds it may wait for another process.
     """
 
     variant: str
@@ -38,7 +39,7 @@ class Connector:
     open_destination: Callable[[Connection], Destination] | None = None
     extra: str | None = None
     modules: tuple[str, ...] = ()
-    configure: Callable[[int | None, str | None], None] | None = None
+    configure: Callable[[int | None, str | None, float | None], None] | None = None
 
 
 @dataclass(slots=True)

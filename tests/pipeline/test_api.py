@@ -293,3 +293,12 @@ def test_errors_of_two_tables_of_one_name_are_both_told(shop: Shop) -> None:
     path.write_text(text.replace("  pipelines:", connection, 1) + second)
     result = penstock.run(path, raise_on_error=False)
     assert sorted(result.errors) == ["main: orders", "other: orders"]
+
+
+def test_a_cursor_column_whose_name_is_no_identifier_is_a_column(shop: Shop) -> None:
+    shop.source('CREATE TABLE odd (id INTEGER, "order date" INTEGER)')
+    shop.source("INSERT INTO odd VALUES (?, ?)", (1, 1), (2, 2))
+    path = shop.write('- {name: odd, target_name: odd, replication_method: incremental, iterate_column: "order date"}')
+    penstock.run(path)
+    shop.source("INSERT INTO odd VALUES (?, ?)", (3, 3))
+    assert penstock.run(path).tables[0].rows_written == 1

@@ -67,7 +67,7 @@ class Project:
         for variant in {c.variant for c in connections.values()}:
             configure = connector(variant).configure
             if configure is not None:
-                configure(memory, str(staging) if staging else None)
+                configure(memory, str(staging) if staging else None, self.config.settings.lock_wait)
         stands_at = {name: self.config.location(("connections", name)) for name in connections}
         return Ends(connections, frozenset(p.destination for p in self.config.pipelines), stands_at)
 

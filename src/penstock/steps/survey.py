@@ -53,7 +53,7 @@ def survey(
     tables = destination.describe(targets)
     named = list(dict.fromkeys(s.reading.stream for s in usable if s.reading.query is None))
     streams = {spec.name: spec for spec in source.streams(named)} if named else {}
-    settled = [_settle_nulls(step, source, streams) for step in usable]
+    settled = [_settle_cursor(step, source, streams) for step in usable]
     surveyed = iter(_probe([_survey_one(step, heads, tables, streams, has_rows) for step in settled], source))
     return [Surveyed(s, error=unusable[i]) if i in unusable else next(surveyed) for i, s in enumerate(steps)]
 
@@ -70,10 +70,18 @@ def _name_error(step: ReplicateStep, destination: Destination) -> PenstockError 
     return None
 
 
-def _settle_nulls(step: ReplicateStep, source: Source, streams: Mapping[StreamName, StreamSpec]) -> ReplicateStep:
-    """Unsaid, NULL cursors are included where transactions tell what is new, else an error."""
+def _settle_cursor(step: ReplicateStep, source: Source, streams: Mapping[StreamName, StreamSpec]) -> ReplicateStep:
+    """Unsaid, NULL cursors are included where transactions tell what is new, else an error.
+
+    What was read as an expression and is the name of a column, `order date` say, is that column.
+    """
     cursor, stream = step.reading.cursor, streams.get(step.reading.stream)
-    if cursor is None or cursor.nulls is not None:
+    if cursor is None:
+        return step
+    if cursor.expression is not None and stream and stream.schema and cursor.expression in stream.schema.names:
+        cursor = replace(cursor, columns=(cursor.expression,), expression=None)
+        step = replace(step, reading=replace(step.reading, cursor=cursor))
+    if cursor.nulls is not None:
         return step
     by_transaction = "horizon" in source.abilities and stream is not None and stream.ordinary_table
     settled = replace(cursor, nulls="include" if by_transaction else "fail")

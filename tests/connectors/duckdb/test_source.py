@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from penstock.connectors.duckdb import CONNECTOR
+from penstock.connectors.duckdb import CONNECTOR, configure
 from penstock.connectors.duckdb.destination import open_destination
 from penstock.errors import ConfigError, ExtractionError, FencedError
 from penstock.protocols import Source
@@ -210,8 +210,12 @@ def test_a_file_held_by_another_process_names_it(make: Make, path: Path) -> None
         destination = open_destination(Connection("lake", "duckdb", database=str(path)))
         from penstock.connectors.duckdb.handles import open_session
 
-        with pytest.raises(FencedError, match=f"process {other.pid}"):
-            open_session(str(path), makes_file=True, wait_seconds=0.2)
+        configure(lock_wait_seconds=0.2)
+        try:
+            with pytest.raises(FencedError, match=f"process {other.pid}"):
+                open_session(str(path), makes_file=True)
+        finally:
+            configure(lock_wait_seconds=60.0)
         other.communicate(b"\n")
     assert destination.describe([TableName(None, "items")])[TableName(None, "items")] is not None
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from penstock.errors import FencedError, LoadError
 
-DEFAULT_WAIT_SECONDS = 60.0
 _PAUSE_SECONDS = 0.1
 
 _guard = threading.Condition()
@@ -24,6 +23,7 @@ _handles: dict[str, _Handle] = {}
 _locks: dict[tuple[str, str], str] = {}
 _destinations: set[str] = set()
 _settings: dict[str, str] = {}
+_waits = {"lock": 60.0}
 
 
 @dataclass(slots=True)
@@ -36,13 +36,17 @@ class _Handle:
     still: threading.RLock = field(default_factory=threading.RLock)
 
 
-def configure(memory_bytes: int | None = None, temp_dir: str | None = None) -> None:
+def configure(
+    memory_bytes: int | None = None, temp_dir: str | None = None, lock_wait_seconds: float | None = None
+) -> None:
     """Bounds of every handle opened from here on; what does not fit in memory spills to `temp_dir`."""
     with _guard:
         if memory_bytes is not None:
             _settings["memory_limit"] = f"{max(1, memory_bytes // 1_000_000)}MB"
         if temp_dir is not None:
             _settings["temp_directory"] = temp_dir
+        if lock_wait_seconds is not None:
+            _waits["lock"] = lock_wait_seconds
 
 
 def remember_destination(path: str) -> None:
@@ -91,15 +95,15 @@ class Session:
             self.unlock(key)
 
 
-def open_session(path: str, *, makes_file: bool, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Session:
-    """Raises FencedError, naming the process that holds the file, after `wait_seconds`."""
+def open_session(path: str, *, makes_file: bool) -> Session:
+    """Raises FencedError, naming the process that holds the file, once `lock_wait` is over."""
     import duckdb
 
     if not makes_file and not Path(path).exists():
         return Session(path, _prepared(_bounded(duckdb.connect(":memory:"))))
     if makes_file:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + wait_seconds
+    end = time.monotonic() + _waits["lock"]
     while True:
         try:
             handle = _acquire(path)
@@ -159,5 +163,4 @@ def _locked(path: str, message: str) -> FencedError:
         f"the DuckDB file is held by {holder}",
         where=path,
         fix="end that process, or give lock_wait more seconds",
-        retryable=True,
     )
