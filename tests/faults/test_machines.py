@@ -20,7 +20,7 @@ from tests.faults.places import DuckdbPlace, Place, PostgresPlace, SqlitePlace
 
 _numbers = itertools.count()
 FEW = settings(max_examples=4, stateful_step_count=10)
-MANY = settings(max_examples=60, stateful_step_count=25)
+MANY = settings(max_examples=30, stateful_step_count=25)
 
 
 class EmbeddedMachine(Machine):

@@ -104,6 +104,7 @@ def test_any_history_of_sqlite_loads_leaves_what_the_committed_ones_wrote(histor
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 @pytest.mark.feature("N2")
 @settings(max_examples=20)
 @given(st.lists(STEPS, min_size=1, max_size=5))
