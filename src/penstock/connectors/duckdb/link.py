@@ -112,8 +112,10 @@ class DuckdbLink:
         import duckdb
 
         quotes_values = isinstance(error, duckdb.ConversionException | duckdb.ConstraintException | duckdb.DataError)
+        # some constraints are checked by COMMIT alone, and then it is the transaction that failed
+        quotes_values = quotes_values or "constraint violation" in str(error)
         told = "" if quotes_values else f": {str(error).splitlines()[0]}"
-        passing = isinstance(error, duckdb.TransactionException | duckdb.IOException)
+        passing = not quotes_values and isinstance(error, duckdb.TransactionException | duckdb.IOException)
         return LoadError(
             f"DuckDB {type(error).__name__}{told}", where=self._path, fault="transient" if passing else "data"
         )
