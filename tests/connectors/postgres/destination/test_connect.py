@@ -132,8 +132,13 @@ def test_an_interrupt_ends_the_statement_at_the_server_too(session: Session, dat
             pass
         signal.pthread_kill(main, signal.SIGINT)
 
+    # a library that another test imported may have taken the signal over
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        waiting.query("SELECT pg_sleep(60)")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            waiting.query("SELECT pg_sleep(60)")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert waiting.query("SELECT 1") == [(1,)]
     waiting.close()
