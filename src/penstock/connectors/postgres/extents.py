@@ -19,7 +19,7 @@ from penstock.connectors.postgres.cursors import (
     parse,
     shift,
 )
-from penstock.connectors.postgres.filters import Arguments, Filter, range_terms, render, xid_sql
+from penstock.connectors.postgres.filters import Arguments, Filter, range_terms, render, xid_sql, xid_terms
 from penstock.connectors.postgres.horizon import Facts, XidWindow, check_position, lag_of, notes_of, refuse_wrapped
 from penstock.connectors.postgres.targets import Target
 from penstock.errors import ConfigError, ExtractionError
@@ -232,7 +232,7 @@ def _ask_window(extent: Extent, number: int, binder: Arguments) -> str:
 
 
 def _ask_changes(extent: Extent, number: int, binder: Arguments) -> str:
-    """One scan of what the prefilter leaves, of the versions since the last horizon."""
+    """One scan of what the prefilter leaves, of the versions since the last horizon; or the end of an index."""
     target, wanted = extent.target, extent.wanted
     order, _ = _orders(target)
     xids = wanted.xids
@@ -241,12 +241,28 @@ def _ask_changes(extent: Extent, number: int, binder: Arguments) -> str:
     settled = "true"
     if xids is not None and xids.high is not None and xids.high < xids.top:
         settled = f"({xid_sql(XidWindow(xids.top, None, xids.high), binder)})"
+    elif order.indexed and len(order.parts) == 1:
+        return _ask_index(scanned, target, number, binder)
     source = target.from_sql(render(scanned, order, binder))
     return (
         f"SELECT {number}, coalesce(found, false), high::text, held::text, coalesce(nulls, false), NULL::text FROM ("
         f"SELECT bool_or(settled) AS found, max(value) FILTER (WHERE settled) AS high, "
         f"min(value) FILTER (WHERE NOT settled) AS held, bool_or(value IS NULL AND settled) AS nulls "
         f"FROM (SELECT {order.value} AS value, {settled} AS settled {source}) AS s) AS m"
+    )
+
+
+def _ask_index(scanned: Filter, target: Target, number: int, binder: Arguments) -> str:
+    """Where all that is visible is settled: an index has the highest of the changes first, and NULLs by themselves."""
+    order, _ = _orders(target)
+    changed = xid_terms(scanned.xids, binder)
+    high = f"SELECT max({order.value}) {target.from_sql([*range_terms(scanned, order, binder), *changed])}"
+    nulls = "false"
+    if order.nullable and scanned.nulls:
+        nulls = f"(SELECT count(*) > 0 {target.from_sql([order.is_null, *changed])})"
+    return (
+        f"SELECT {number}, high IS NOT NULL OR nulls, high::text, NULL::text, nulls, NULL::text"
+        f" FROM (SELECT ({high}) AS high, {nulls} AS nulls) AS m"
     )
 
 

@@ -80,14 +80,14 @@ def render(wanted: Filter, order: OrderSql | None, binder: Binder) -> list[str]:
     if order is None:
         return []
     limits = range_terms(wanted, order, binder)
-    xids = _xid_terms(wanted.xids, binder)
+    xids = xid_terms(wanted.xids, binder)
     if xids and wanted.below is not None:
         xids = [f"({xids[0]} OR {order.value} < {binder.cursor(wanted.below, order)})"]
     if not order.nullable:
         return limits + xids
     if not wanted.nulls:
         return (limits or [f"{order.value} IS NOT NULL"]) + xids
-    null_terms = _xid_terms(wanted.null_xids, binder)
+    null_terms = xid_terms(wanted.null_xids, binder)
     if limits:
         without = " AND ".join([order.is_null, *null_terms])
         return [f"({' AND '.join(limits)} OR {without})", *xids]
@@ -116,7 +116,7 @@ def xid_sql(window: XidWindow, binder: Binder) -> str:
     return condition(window, top=top, low=low, high=high)
 
 
-def _xid_terms(window: XidWindow | None, binder: Binder) -> list[str]:
+def xid_terms(window: XidWindow | None, binder: Binder) -> list[str]:
     return [] if window is None or window.everything else [f"({xid_sql(window, binder)})"]
 
 
