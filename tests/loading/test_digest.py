@@ -59,6 +59,14 @@ def test_order_of_rows_and_cuts_into_batches_do_not_matter(rows: list[dict[str, 
     assert str(one) == table_digest(batch(rows))
 
 
+def test_rows_that_waited_for_each_other_count_as_those_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [batch([{"n": n, "t": "a" * n, "f": n / 3}]) for n in range(9)]
+    together = table_digest(*batches)
+    for size in (1, 40, 100):
+        monkeypatch.setattr("penstock.loading.digest._BYTES_AT_ONCE", size)
+        assert table_digest(*batches) == together
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
