@@ -29,7 +29,7 @@ class TextStream:
     file: BinaryIO = field(init=False)
     quotes: QuoteWatch | None = None
     closed: bool = False
-    _bytes: pa.NativeFile = field(init=False)
+    _bytes: BinaryIO | pa.NativeFile = field(init=False)
     _decoder: codecs.IncrementalDecoder | None = None
     _last: bytes = b""
     _rest: bytes = b""
@@ -39,8 +39,10 @@ class TextStream:
         import pyarrow as pa
 
         self.file = open_checked(self.root, self.ref)
-        raw = pa.PythonFile(self.file, "r")
-        self._bytes = pa.CompressedInputStream(raw, self.ref.codec) if self.ref.codec else raw
+        # read as it is where nothing has to be decompressed: Arrow would copy each block once more
+        self._bytes = self.file
+        if self.ref.codec:
+            self._bytes = pa.CompressedInputStream(pa.PythonFile(self.file, "r"), self.ref.codec)
         if self.ref.encoding.lower() not in _UTF8:
             self._decoder = codecs.getincrementaldecoder(self.ref.encoding)()
 
@@ -159,7 +161,7 @@ class QuoteWatch:
         if not block:
             return
         marks = np.frombuffer(block, dtype=np.uint8)
-        places = np.flatnonzero(marks == _QUOTE)
+        places = np.flatnonzero(marks == _QUOTE) if _QUOTE in block else marks[:0]
         if len(places) and not self._stray:
             opening = places[self._count % 2 :: 2]
             before = np.where(opening > 0, marks[opening - 1], self._before)
