@@ -11,6 +11,7 @@ microseconds, without and with zone UTC.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from penstock.values import Field, TableSchema
@@ -77,6 +78,7 @@ def is_type(spelling: str) -> bool:
     return spelling in SIMPLE
 
 
+@lru_cache(maxsize=1024)
 def to_arrow_type(spelling: str) -> pa.DataType:
     """The Arrow type a column of this spelling travels as. Raises ValueError for a spelling that is not ours."""
     import pyarrow as pa

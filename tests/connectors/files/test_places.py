@@ -110,6 +110,18 @@ def test_a_file_that_changed_since_it_was_listed_is_never_read_as_the_old_one(la
     assert raised.value.retryable
 
 
+def test_a_source_that_has_looked_before_sees_what_was_written_since(lake: Lake) -> None:
+    path, source = lake.put("x.csv", "a\n1\n"), lake.source
+    request = ReadRequest(StreamName("x.csv"))
+    for content, kinds in (("a\n1\n", {"a": "int64"}), ("a,b\nx,1\n", {"a": "string", "b": "int64"})):
+        path.write_text(content)
+        source.probe([request])
+        schema = source.open([request]).splits[0].schema
+        assert {f.name: f.type for f in schema.fields} == kinds
+    typed = ReadRequest(StreamName("x.csv"), types={"b": "float64"})
+    assert source.open([typed]).splits[0].schema.field("b").type == "float64"
+
+
 def test_a_file_that_changes_while_it_is_read_fails_the_read(lake: Lake) -> None:
     path = lake.put("x.csv", "id\n" + "1234567\n" * 400_000)
     with lake.source.open([ReadRequest(StreamName("x.csv"))]) as session:

@@ -50,6 +50,9 @@ class FilesSource:
     options: FileExtra
     identity: str
     abilities: frozenset[Ability] = frozenset({"shared_snapshot", "splits", "static_schema"})
+    _known: dict[StreamName, tuple[Listing, dict[str, str], Described]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def root(self) -> Path:
@@ -110,7 +113,17 @@ class FilesSource:
                 fix="name a file, a glob or a folder relative to extra.path",
                 fault="config",
             )
-        return _measure(self.root, request, listing)
+        return _measure(self.root, request, listing, self._describe_once(listing, request))
+
+    def _describe_once(self, listing: Listing, request: ReadRequest) -> Described:
+        """Files that are listed as they were at the last look are not sampled again: a read probes, then opens."""
+        types = dict(request.types)
+        known = self._known.get(request.stream)
+        if known is not None and known[:2] == (listing, types):
+            return known[2]
+        described = describe_files(self.root, listing, types)
+        self._known[request.stream] = (listing, types, described)
+        return described
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +138,7 @@ class Extent:
     footers: Mapping[str, Footer]
 
 
-def _measure(root: Path, request: ReadRequest, listing: Listing) -> Extent:
-    described = describe_files(root, listing, request.types)
+def _measure(root: Path, request: ReadRequest, listing: Listing, described: Described) -> Extent:
     if not described.schema.fields:
         raise ExtractionError(
             f"{listing.name} has no columns: its files are empty",
