@@ -241,6 +241,8 @@ def test_keys_without_effect_are_listed_with_their_place_and_feature(load: Load)
         (f"{table}.delta_z_order_by", "M11t"),
         (f"{table}.delta_properties", "M11t"),
         (f"{table}.delta_schema_evolution", "M11t"),
+        ("prod.connections.my_mongodb.variant", "M11i"),
+        ("prod.connections.my_s3.extra.storage", "M11r"),
     ]
     assert project.waiting[0].location == "penstock.yaml:19:13"
 
@@ -258,8 +260,12 @@ def test_a_key_of_another_variant_is_a_located_warning(load: Load) -> None:
             "  at: penstock.yaml:43:57, prod.connections.a.mongo_uri",
         ],
         [
-            "extra.region has no effect on a tank connection; it belongs to file on S3",
+            "extra.region has no effect on a tank connection; it belongs to file on S3, which comes with M11r",
             "  at: penstock.yaml:44:57, prod.connections.b.extra.region",
+        ],
+        [
+            "no connector for the variant 'file-on-s3' is installed",
+            "  at: penstock.yaml:51:16, prod.connections.my_s3.variant",
         ],
     ]
 
@@ -282,6 +288,47 @@ def test_a_connection_that_no_pipeline_names_needs_neither_plugin_nor_variables(
     assert list(project.used_connections) == ["a", "b"]
     with pytest.raises(ConfigError, match="the environment variable MONGO_URI is not set"):
         unused.to_connection()
+
+
+@pytest.mark.feature("M1")
+def test_an_unused_connection_to_what_is_not_here_yet_only_waits(load: Load) -> None:
+    project = load("""\
+        prod:
+          connections:
+            a: {variant: sqlite, database: a.db}
+            my_s3:
+              variant: file
+              extra:
+                storage: s3
+                format: parquet
+                path: s3a://my-bucket/data
+                aws_access_key: ${AWS_ACCESS_KEY}
+                aws_secret_key: ${AWS_SECRET_KEY}
+                region: eu-west-1
+            ice: {variant: file, extra: {format: iceberg, path: lake, catalog: nessie}}
+            misspelt: {variant: postgrse}
+        """)
+    assert [tuple(w) for w in project.waiting] == [
+        ("prod.connections.my_s3.extra.storage", "penstock.yaml:7:18", "M11r"),
+        ("prod.connections.ice.extra.format", "penstock.yaml:13:42", "M11s"),
+    ]
+    (warning,) = project.warnings
+    assert "no connector for the variant 'postgrse' is installed" in warning
+    assert "did you mean 'postgres'?" in warning
+
+
+@pytest.mark.feature("M1")
+def test_a_used_connection_to_what_is_not_here_yet_names_the_feature(load: Load) -> None:
+    for extra, what in (("storage: s3", "storage s3 comes with"), ("format: iceberg", "format iceberg is not")):
+        with pytest.raises(ConfigError, match=what) as caught:
+            load(f"""\
+                prod:
+                  connections:
+                    lake: {{variant: file, extra: {{path: lake, {extra}}}}}
+                  pipelines:
+                    - {{name: p, source: lake, destination: lake, tables: []}}
+                """)
+        assert "feature M11r" in str(caught.value) or "it comes with M11s" in str(caught.value)
 
 
 @pytest.mark.feature("M1")

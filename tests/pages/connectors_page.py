@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from penstock.cli.connectors import Support, support_of
+from penstock.config.reference import variant_markdown
 from penstock.plugins import connector, connector_names
 from penstock.values import Strategy
 
@@ -27,6 +28,11 @@ destination compared with a model after each; for a refusal, the error and that 
 
 | strategy | {{names}} |
 |---|{{rules}}
+"""
+KEYS = """
+## Keys of a connection
+
+What each variant takes under `connections:`. Keys documented for another variant are a warning, unknown ones a mistake.
 """
 # What a strategy is with a key and without: delete_insert is two things.
 CASES = ("append", "replace", "upsert", "merge", "delete_insert_keyed", "delete_insert_window")
@@ -58,7 +64,8 @@ def render() -> str:
     )
     names, rules = " | ".join(f"`{s.variant}`" for s in found), "---|" * len(found)
     cells = "".join(f"| `{case}` | {' | '.join(_cell(s, case) for s in found)} |\n" for case in CASES)
-    return TITLE + rows + MATRIX.format(names=names, rules=rules) + cells
+    keys = "".join(f"\n### `{s.variant}`\n\n{variant_markdown(s.variant)}" for s in found)
+    return TITLE + rows + MATRIX.format(names=names, rules=rules) + cells + KEYS + keys
 
 
 def _cell(support: Support, case: str) -> str:

@@ -226,7 +226,7 @@ def judge(column: Column, kind: str, values: Sequence[Any]) -> str | None:
     if is_nested(column.house) and is_text(kind):
         if [from_json(v) for v in values] == [plain_json(v) for v in expected]:
             return "as JSON"
-        return "read as text" if values == [None if v is None else array_literal(v) for v in expected] else None
+        return None
     if is_text(kind):
         return "as text" if values == [None if v is None else str(v) for v in expected] else None
     return None
@@ -264,11 +264,6 @@ def is_nested(kind: str) -> bool:
 def as_numbers(values: Sequence[Any]) -> list[str | None]:
     """Numbers of any type, spelled alike; NaN and infinities have a spelling too."""
     return [None if v is None else f"{Decimal(v):f}" if Decimal(v).is_finite() else str(Decimal(v)) for v in values]
-
-
-def array_literal(values: Sequence[Any]) -> str:
-    """A list of plain values as PostgreSQL spells an array."""
-    return "{" + ",".join("NULL" if v is None else str(v) for v in values) + "}"
 
 
 def from_json(text: str | None) -> object:

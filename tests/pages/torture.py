@@ -122,7 +122,8 @@ POSTGRES = (
     Column("boolean[]", "list<bool>", (("{t,NULL,f}", [True, None, False]),)),
     Column("bytea[]", "list<binary>", (('{"\\\\x00ff"}', [b"\x00\xff"]),)),
     Column("date[]", "list<date>", (("{0001-01-01,9999-12-31}", [DATES[0][1], DATES[2][1]]),)),
-    Column("uuid[]", "string", same("{c0ffee00-0000-4000-8000-000000000000}")),
+    Column("uuid[]", "list<uuid>", (("{c0ffee00-0000-4000-8000-000000000000}", [UUIDS[0][0]]),)),
+    Column("mood[]", "list<string>", (("{fine,NULL}", ["fine", None]),)),
     Column("integer[]", "list<int32>", (("{1,NULL,-2147483648}", [1, None, -(1 << 31)]), ("{}", []))),
     Column("text[]", "list<string>", (('{a,"",NULL,"it\'s \\"q\\""}', ["a", "", None, 'it\'s "q"']),)),
     Column("double precision[]", "list<float64>", (("{NaN,0.1}", [math.nan, 0.1]),)),
@@ -131,7 +132,18 @@ POSTGRES = (
         "list<timestamptz>",
         (("{2024-01-01 00:00:00+00}", [datetime(2024, 1, 1, tzinfo=UTC)]),),
     ),
-    Column("numeric(5,2)[]", "string", same("{1.50,NULL}")),
+    Column("numeric(5,2)[]", "list<decimal(5,2)>", (("{1.50,NULL}", [Decimal("1.50"), None]),)),
+    Column(
+        "numeric[]",
+        "list<numeric>",
+        (
+            (
+                "{NaN,-0.00000000000000000000000000000000000000000001}",
+                ["NaN", "-0.00000000000000000000000000000000000000000001"],
+            ),
+        ),
+    ),
+    Column("interval[]", "string", same('{"1 day"}')),
 )
 SQLITE = (
     Column("INTEGER", "int64", signed(64)),

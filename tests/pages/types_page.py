@@ -30,7 +30,6 @@ numbers and all digits of a decimal are what they were. Where more is to be said
 - *as text*: the destination has no such type; the value is held as its text, all digits kept.
 - *as JSON*: a list or a struct is held as JSON; in JSON, binary is base64.
 - *spelled anew*: the same JSON, its white space as the destination writes it.
-- *read as text*: held exactly by the destination; as a source, Penstock reads it as text.
 - *-0.0 becomes 0.0*: SQLite stores no negative zero. The two are equal.
 - *refused*: the load fails, and the error says the way out.
 

@@ -17,7 +17,7 @@ ExtraValue: TypeAlias = "str | int | float | bool | Secret | None"
 
 
 class ConnectionConfig(ConfigModel):
-    """One system to read from or write to. Which keys a variant takes is in its own table."""
+    """One system to read from or write to. Which keys a variant takes is told by [connectors](connectors.md)."""
 
     variant: str = Field(min_length=1, description="The connector.", examples=["postgres", "sqlite", "duckdb", "file"])
     host: str | None = Field(None, description="Host of the server.", examples=["localhost"])

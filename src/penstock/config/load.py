@@ -161,7 +161,7 @@ def _load_environment(node: Node, name: str, file: Path, shaper: Shaper, *, proj
     findings = shaper.findings
     waiting = tuple(
         Waiting(format_path((name, *where)), findings.place_of((name, *where)), feature)
-        for where, feature in find_waiting({"settings": settings, "pipelines": pipelines})
+        for where, feature in find_waiting(data)
     )
     return ProjectConfig(
         path=file,

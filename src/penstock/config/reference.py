@@ -17,7 +17,7 @@ from penstock.config.models import PipelineConfig
 from penstock.config.settings import BackendConfig, Settings, SparkConfig
 from penstock.config.tables import TableConfig
 from penstock.config.units import parse_duration, parse_lookback, parse_size
-from penstock.config.waiting import KEYS, REFUSED_VALUES, TABLE, VARIANTS
+from penstock.config.waiting import EXTRA_VALUES, KEYS, REFUSED_VALUES, TABLE, VARIANTS
 from penstock.values import Secret
 
 INTRODUCTION = """\
@@ -179,8 +179,10 @@ def _yaml(value: object) -> str:
 
 def _waiting() -> str:
     values = [f"`{key}: {value}` ({feature})" for (key, value), feature in REFUSED_VALUES.items()]
+    values += [f"`extra.{key}: {value}` ({feature})" for (key, value), feature in EXTRA_VALUES.items()]
     variants = [f"`{name}` ({feature})" for name, feature in VARIANTS.items()]
     return (
-        "## Not available yet\n\nThese are refused, naming the feature they come with.\n\n"
+        "## Not available yet\n\nThese are refused, naming the feature they come with; "
+        "in a connection that no pipeline names they only wait.\n\n"
         f"- Values: {', '.join(values)}.\n- Variants: {', '.join(variants)}.\n"
     )

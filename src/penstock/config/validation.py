@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from penstock.config.problems import Path, suggest
 from penstock.config.shape import Shaper
-from penstock.config.waiting import REFUSED_VALUES
+from penstock.config.waiting import EXTRA_VALUES, REFUSED_VALUES
 from penstock.values import Secret
 
 M = TypeVar("M", bound=BaseModel)
@@ -105,7 +105,7 @@ def _say(items: Sequence[Any], path: Path, value: Any, shaper: Shaper) -> tuple[
 
 
 def _unknown_word(key: str, value: str, shown: str, item: Any) -> tuple[str, str]:
-    feature = REFUSED_VALUES.get((key, value))
+    feature = REFUSED_VALUES.get((key, value)) or EXTRA_VALUES.get((key, value))
     choices = re.findall(r"'([^']*)'", str(item["ctx"]["expected"]))
     if feature is not None:
         return (

@@ -17,7 +17,7 @@ from penstock.config.problems import Path, suggest
 from penstock.config.secrets import HIDDEN
 from penstock.config.shape import Nothing, Shaper
 from penstock.config.validation import validate
-from penstock.config.waiting import EXTRAS, KEYS, VARIANTS
+from penstock.config.waiting import EXTRA_VALUES, EXTRAS, KEYS, VARIANTS, owner_of
 from penstock.errors import PluginNotFoundError
 from penstock.values import Secret
 
@@ -51,6 +51,8 @@ def read_connection(
     shaper.findings.marks[path] = node.mark
     shaper.unset = None if used else []
     variant = _find_variant(node, path, shaper, used=used)
+    if not used and _waits(node, shaper):
+        variant = Variant(variant.name)  # its plugin would refuse what only a run would need
     data = _shape(node, variant, path, shaper)
     unset = tuple(shaper.unset or ())
     shaper.unset = None
@@ -97,10 +99,22 @@ def _find_variant(node: Node, path: Path, shaper: Shaper, *, used: bool) -> Vari
             plugins.require_modules(plugins.connector(name))
         return variant
     except PluginNotFoundError as error:
+        shaper.findings.marks[(*path, "variant")] = written.mark if written else node.mark
         if used:
-            shaper.findings.marks[(*path, "variant")] = written.mark if written else node.mark
             _report_missing(name, error, (*path, "variant"), shaper)
+        elif name not in VARIANTS and name not in plugins.connector_names():
+            fix = suggest(name, plugins.connector_names(), title="installed variants:")
+            shaper.findings.warn(f"no connector for the variant {name!r} is installed", (*path, "variant"), fix=fix)
         return Variant(name)
+
+
+def _waits(node: Node, shaper: Shaper) -> bool:
+    """Whether `extra` asks for a storage or a format that is not here yet."""
+    extra = _pair(node, "extra")
+    written = (
+        [(key.text, shaper.environment.substitute_known(value.text)) for key, value in extra.pairs] if extra else []
+    )
+    return any(pair in EXTRA_VALUES for pair in written)
 
 
 def _load(name: str) -> Variant:
@@ -159,7 +173,7 @@ def _foreign_extra(key: Node, variant: Variant, path: Path, shaper: Shaper) -> N
     if key.text.startswith("x-"):
         return
     if key.text in EXTRAS:
-        what = f"extra.{key.text} has no effect on a {variant.name} connection; it belongs to {EXTRAS[key.text]}"
+        what = f"extra.{key.text} has no effect on a {variant.name} connection; it belongs to {owner_of(key.text)}"
         shaper.findings.warn(what, here, fix="remove it", mark=key.mark)
         return
     shaper.unknown_key(key.text, variant.extra or {}, here, key.mark)

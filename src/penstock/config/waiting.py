@@ -50,6 +50,21 @@ REFUSED_VALUES: Mapping[tuple[str, str], str] = {
 }
 """(key, value) that would change what is moved: a mistake before the feature is here."""
 
+EXTRA_VALUES: Mapping[tuple[str, str], str] = {
+    ("storage", "s3"): "M11r",
+    ("storage", "gcs"): "M11r",
+    ("storage", "adls"): "M11r",
+    ("storage", "azure"): "M11r",
+    ("storage", "abfs"): "M11r",
+    ("storage", "hdfs"): "M11r",
+    ("format", "orc"): "M11r",
+    ("format", "avro"): "M11r",
+    ("format", "xml"): "M11r",
+    ("format", "iceberg"): "M11s",
+    ("format", "delta"): "M11t",
+}
+"""(key under a connection's `extra`, value): a mistake in a connection that a pipeline names, waiting in another."""
+
 VARIANTS: Mapping[str, str] = {
     "mysql": "M11b",
     "mariadb": "M11c",
@@ -110,15 +125,38 @@ EXTRAS: Mapping[str, str] = {
 }
 """Keys documented under `extra`, and the variant that takes them: a warning elsewhere."""
 
+_OWNERS: Mapping[str, str] = {**VARIANTS, "file on S3": "M11r", "iceberg and delta": "M11s and M11t"}
+
 
 def feature_of(path: Path) -> str | None:
     """The feature a key inside an environment waits for."""
     return KEYS.get(_spelled(path))
 
 
+def owner_of(extra: str) -> str:
+    """Who takes a key that is documented under `extra`, and the feature that brings it."""
+    owner = EXTRAS[extra]
+    return f"{owner}, which comes with {_OWNERS[owner]}" if owner in _OWNERS else owner
+
+
 def find_waiting(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Each written key or value of an environment that has no effect yet, with its feature."""
-    yield from _walk(data, ())
+    yield from _walk({"settings": data["settings"], "pipelines": data["pipelines"]}, ())
+    for name, connection in data["connections"].items():
+        where = waiting_value(connection)
+        if where is not None:
+            yield ("connections", name, *where[0]), where[1]
+
+
+def waiting_value(connection: Mapping[str, Any]) -> tuple[Path, str] | None:
+    """What a connection as written names that is not here yet, its variant first, and the feature."""
+    variant, extra = connection.get("variant"), connection.get("extra")
+    if isinstance(variant, str) and variant in VARIANTS:
+        return ("variant",), VARIANTS[variant]
+    for key, value in extra.items() if isinstance(extra, Mapping) else ():
+        if isinstance(value, str) and (key, value) in EXTRA_VALUES:
+            return ("extra", key), EXTRA_VALUES[key, value]
+    return None
 
 
 def _walk(value: Any, path: Path) -> Iterator[tuple[Path, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from penstock.errors import PenstockError
 from penstock.loading.plan import delivery_grade, describe_step
 from penstock.pipeline.results import TablePlan
@@ -65,7 +67,7 @@ def _planned(table: Surveyed, prepared: Prepared, parties: Parties) -> TablePlan
         rows_estimate=prepared.rows_estimate if prepared.rows_estimate is not None else _estimate_of(stream),
         idle=bool(bounds.idle or (table.bounds and table.bounds.idle)),
         columns=_columns(prepared),
-        notes=_notes(table, prepared),
+        notes=_notes(table, prepared, parties),
     )
 
 
@@ -97,9 +99,9 @@ def _columns(prepared: Prepared) -> tuple[tuple[str, str, str], ...]:
     return (*kept, *added)
 
 
-def _notes(table: Surveyed, prepared: Prepared) -> tuple[str, ...]:
+def _notes(table: Surveyed, prepared: Prepared, parties: Parties) -> tuple[str, ...]:
     step, evolution = table.step, prepared.shaping.evolution
-    notes = [*prepared.recipe.notes, *prepared.bounds.notes]
+    notes = [*prepared.recipe.notes, *prepared.bounds.notes, *_without_effect(table, parties)]
     if evolution.ignored:
         notes.append(f"new columns left out by schema_evolution: {', '.join(evolution.ignored)}")
     if evolution.missing:
@@ -114,3 +116,22 @@ def _notes(table: Surveyed, prepared: Prepared) -> tuple[str, ...]:
     if step.full_refresh:
         notes.append("full refresh: the table is replaced and its ledger starts a new generation")
     return tuple(notes)
+
+
+def _without_effect(table: Surveyed, parties: Parties) -> Iterator[str]:
+    """Wishes that this source or this destination has no use for."""
+    step, splits = table.step, table.step.reading.splits
+    wishes = {
+        "partitions_column": splits.column,
+        "partitions_count": splits.count,
+        "partitions_lower_bound": splits.lower,
+        "partitions_upper_bound": splits.upper,
+        "partitions_bounds_filtered": splits.bounds_filtered or None,
+    }
+    written = [key for key, value in wishes.items() if value is not None]
+    if written and "cut_by_column" not in parties.source.abilities:
+        yield f"{', '.join(written)}: no effect, {step.source} cuts its reads itself"
+    if step.writing.partition_by and "folders" not in parties.destination.operations:
+        yield f"partition_by: no effect, {step.destination} holds tables and no folders"
+    if (step.writing.writers or 1) > 1 and parties.destination.limits.writers == 1:
+        yield f"write_partitions: no effect, {step.destination} has one writer"

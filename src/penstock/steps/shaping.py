@@ -47,6 +47,7 @@ def shape_table(
     kept = after_transform.without(*added)
     renames = dict(map_names(kept.names, limits, step.adding.case, where=step.where))
     _require_columns(step, after_transform)
+    _require_view(step, destination)
     fields = [_writable(replace(f, name=renames[f.name]), destination) for f in kept.fields]
     if step.adding.dedup_columns:
         fields.append(Field(step.adding.id_column, "int64"))
@@ -103,6 +104,15 @@ def _require_columns(step: ReplicateStep, schema: TableSchema) -> None:
                 where=step.where,
                 fix=f"columns: {', '.join(schema.names)}",
             )
+
+
+def _require_view(step: ReplicateStep, destination: Destination) -> None:
+    if step.writing.latest_view is not None and "view" not in destination.operations:
+        raise ConfigError(
+            f"latest_view is not possible at this destination: {step.destination} has no views",
+            where=step.where,
+            fix="remove latest_view",
+        )
 
 
 def _renamed(column: str, renames: dict[str, str], step: ReplicateStep) -> str:

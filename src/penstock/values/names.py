@@ -20,6 +20,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 Ability = Literal[
     "shared_snapshot",  # splits of one session read one state of the source
     "splits",  # one read can be cut into shares
+    "cut_by_column",  # where shares begin and end can be asked for: partitions_column, _count and _bounds
     "horizon",  # delivers by transaction horizon: late commits are never missed
     "change_log",  # wants acknowledgements
     "open_schema",  # batches carry their own schema
@@ -40,6 +41,7 @@ Operation = Literal[
     "widen_column",
     "unique_key",  # create and check a unique index
     "view",  # latest_view
+    "folders",  # lays rows out by partition_by
     "ingested_at",  # fills the ingestion timestamp itself, no column in the stream needed
     "remote_pieces",  # writers open in any process
     "relay",

@@ -28,6 +28,7 @@ _OPERATIONS: frozenset[Operation] = frozenset(
         "add_column",
         "widen_column",
         "remote_pieces",
+        "folders",
     }
 )
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from penstock.config.waiting import EXTRA_VALUES
 from penstock.errors import ConfigError
 from penstock.values import Connection, Secret
 
 FileFormat = Literal["parquet", "csv", "jsonl"]
 Compression = Literal["none", "snappy", "zstd", "gzip"]
-LATER_STORAGES = ("s3", "gcs", "adls", "azure", "abfs")
 _DEFAULT_COMPRESSION: dict[str, Compression] = {"parquet": "zstd", "csv": "none", "jsonl": "none"}
 _COMPRESSIONS: dict[str, tuple[Compression, ...]] = {
     "parquet": ("zstd", "snappy", "gzip", "none"),
@@ -59,8 +59,9 @@ class FileExtra(BaseModel):
     @field_validator("storage", mode="before")
     @classmethod
     def _only_local(cls, value: object) -> object:
-        if value in LATER_STORAGES:
-            raise ValueError(f"storage {value} comes with feature M11r; only local is here yet")
+        feature = EXTRA_VALUES.get(("storage", str(value)))
+        if feature is not None:
+            raise ValueError(f"storage {value} comes with feature {feature}; only local is here yet")
         return value
 
     @field_validator("delimiter")

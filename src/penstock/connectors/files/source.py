@@ -207,7 +207,7 @@ def _exact_rows(
 def _bounds(
     request: ReadRequest, rule: CursorRule | None, upper: Cursor | None, rows: int | None, listing: Listing
 ) -> Bounds:
-    estimate = rows if rows is not None else sum(ref.size for ref in listing.files) // _BYTES_PER_ROW
+    estimate = rows if rows is not None else sum(_guess(ref) for ref in listing.files)
     if rule is None:
         return Bounds(rows=rows, rows_estimate=estimate)
     bounds = Bounds(lower=rule.lower, upper=upper, rows=rows, rows_estimate=estimate)
@@ -327,9 +327,13 @@ def _may_hold(extent: Extent, footer: Footer, index: int) -> bool:
 
 def _estimate(ref: FileRef, footer: Footer | None) -> int:
     if footer is None:
-        return ref.rows if ref.rows is not None else ref.size // _BYTES_PER_ROW
+        return ref.rows if ref.rows is not None else _guess(ref)
     groups = ref.row_groups if ref.row_groups is not None else range(len(footer.group_rows))
     return sum(footer.group_rows[i] for i in groups)
+
+
+def _guess(ref: FileRef) -> int:
+    return -(-ref.size // _BYTES_PER_ROW)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ SELECT {{number}}, n.nspname, c.relname, c.relkind::text, {_COLUMNS}::text,
        CASE WHEN c.relkind = 'p'
             THEN (SELECT sum(greatest(l.reltuples, 0))
                   FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid WHERE p.isleaf)
+            WHEN c.reltuples = 0 AND c.relpages = 0 THEN -1 -- before 14 what was never counted has zero rows
             ELSE c.reltuples END::float8,
        CASE c.relkind WHEN 'p'
             THEN (SELECT sum(pg_relation_size(p.relid)) FROM pg_partition_tree(c.oid) p WHERE p.isleaf)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ExtractionError, SourceChangedError
-from penstock.schema.types import decimal_of, to_arrow_schema, to_arrow_type
+from penstock.schema.types import decimal_of, list_item, to_arrow_schema, to_arrow_type
 from penstock.values import Split
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class Decoder:
             )
 
     def _no_exact_form(self, step: Step) -> ExtractionError:
-        if decimal_of(step.house) is None:
+        item = list_item(step.house)
+        if decimal_of(item or step.house) is None:
             return ExtractionError(
                 f"the column {step.name!r} holds values that are no {step.house}",
                 where=self.where,
@@ -114,7 +115,7 @@ class Decoder:
         return ExtractionError(
             f"the column {step.name!r} ({step.house}) holds NaN or a value with more digits",
             where=self.where,
-            fix=f"`columns: {{{step.name}: numeric}}` carries it as it is",
+            fix=f"`columns: {{{step.name}: {'list<numeric>' if item else 'numeric'}}}` carries it as it is",
         )
 
 
@@ -140,6 +141,8 @@ def _step(name: str, house: str, came: Any, where: str) -> Step:
 def _castable(came: Any, target: Any) -> bool:
     import pyarrow.types as pt
 
+    if pt.is_list(came) and pt.is_list(target):
+        return _castable(came.value_type, target.value_type)
     if pt.is_decimal(target):
         return bool(pt.is_string(came) or pt.is_decimal(came))
     return bool(pt.is_integer(came) and pt.is_integer(target)) or bool(pt.is_string(came) and pt.is_uint64(target))

@@ -43,7 +43,7 @@ class PostgresSource:
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        return frozenset(("shared_snapshot", "splits", "horizon", "relay", "static_schema"))
+        return frozenset(("shared_snapshot", "splits", "cut_by_column", "horizon", "relay", "static_schema"))
 
     @property
     def identity(self) -> str:

@@ -42,6 +42,7 @@ _CAST = {
     "void": ("string", "text"),
 }
 _LISTS = frozenset(name for name in _PLAIN if name not in ("interval", "name"))
+_TEXT_ITEMS = ("uuid", "numeric")  # house types of list items that the driver does not hand out as they are
 _FROM_HOUSE = {
     "bool": "bool",
     "int8": "int2",
@@ -122,7 +123,11 @@ def _house_type(column: Column) -> str:
         return _CAST[column.base][0]
     if column.item in _LISTS and column.item_kind == "b":
         return f"list<{_PLAIN[column.item]}>"
-    return "string"
+    if column.item == "numeric":
+        return f"list<{decimal_type(column.base_native)}>"
+    if column.item_kind == "e":
+        return "list<string>"
+    return "list<uuid>" if column.item == "uuid" else "string"
 
 
 def decimal_type(native: str) -> str:
@@ -140,8 +145,9 @@ def decimal_type(native: str) -> str:
 def _read_sql(column: Column, house: str, source: str) -> str:
     if list_item(house) is not None:
         # Arrow lists have one dimension; the driver would flatten others without a word
-        mark = f"'{ARRAY_MARK}: ' || array_ndims({source})::text"
-        return f"CASE WHEN array_ndims({source}) > 1 THEN ({mark})::{_item_sql(column)}[] ELSE {source} END"
+        mark = f"('{ARRAY_MARK}: ' || array_ndims({source})::text)::{_item_sql(column)}[]"
+        cast = "" if column.item in _LISTS else "::pg_catalog.text[]"
+        return f"CASE WHEN array_ndims({source}) > 1 THEN {mark}{cast} ELSE {source}{cast} END"
     if column.kind == "e" or house == "numeric" or decimal_of(house) is not None:
         return f"{source}::text"
     if column.base in _CAST:
@@ -152,7 +158,7 @@ def _read_sql(column: Column, house: str, source: str) -> str:
 
 
 def _item_sql(column: Column) -> str:
-    return f"pg_catalog.{quote(column.item or 'text')}"
+    return f"pg_catalog.{quote(column.item)}" if column.item and column.item_kind == "b" else "pg_catalog.text"
 
 
 def _cast_sql(house: str, source: str, name: str, *, text: bool) -> str:
@@ -167,15 +173,17 @@ def _cast_sql(house: str, source: str, name: str, *, text: bool) -> str:
     if house == "binary" and text:
         return f"convert_to({source}::text, 'UTF8')"  # a plain cast would read backslashes as escapes
     cast = f"{source}::{target}"
-    if house in ("numeric", "uuid") or decimal_of(house) is not None:
-        return f"{cast}::text"
+    item = list_item(house)
+    if (item or house) in _TEXT_ITEMS or decimal_of(item or house) is not None:
+        return f"{cast}::text[]" if item else f"{cast}::text"
     return cast
 
 
 def _server_type(house: str) -> str | None:
     item = list_item(house)
     if item is not None:
-        return f"{_FROM_HOUSE[item]}[]" if item in ("string", *_PLAIN.values()) and item in _FROM_HOUSE else None
+        known = item in (*_TEXT_ITEMS, *_PLAIN.values()) or decimal_of(item) is not None
+        return f"{_server_type(item)}[]" if known and item != "interval" else None
     decimal = decimal_of(house)
     if decimal is not None:
         return f"numeric({decimal[0]},{decimal[1]})"

@@ -133,6 +133,8 @@ def test_lists_of_every_type_arrive_as_they_were(session: Session, spelling: str
 @SLOW
 @given(drawn=st.lists(st.none() | numbers, max_size=12))
 def test_unbounded_numerics_keep_every_digit_and_their_scale(session: Session, drawn: list[str | None]) -> None:
+    if session.query("SELECT current_setting('server_version_num')::int < 140000")[0][0]:
+        drawn = [v for v in drawn if v is None or "Inf" not in v]  # the type has had them since 14
     expected = [row[0] for row in session.query("SELECT v::numeric::text FROM unnest($1::text[]) v", drawn)]
     assert round_trip(session, "numeric", "numeric", [pa.array(drawn, pa.string())], "v::text") == expected
 

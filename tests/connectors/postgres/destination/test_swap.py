@@ -132,6 +132,11 @@ HANGERS = {
 def test_what_hangs_on_a_table_is_named(own_database: Connection, look: Session, name: str) -> None:
     look.execute("CREATE TABLE items (id int8 PRIMARY KEY, name text)")
     destination = PostgresDestination(own_database)
+    if (
+        "BEGIN ATOMIC" in HANGERS[name]
+        and look.query("SELECT current_setting('server_version_num')::int < 140000")[0][0]
+    ):
+        pytest.skip("PostgreSQL 13 has no functions that hang on a table")
     other = TableName("public", "absent")
     assert destination.attachments_of([TARGET, other]) == {TARGET: (), other: ()}
     look.execute(HANGERS[name])

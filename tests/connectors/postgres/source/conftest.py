@@ -51,6 +51,11 @@ class Database:
         self.opened.append(session)
         return session
 
+    @property
+    def version(self) -> int:
+        """The server's, as 150018 for 15.18."""
+        return int(self.main.query("SELECT current_setting('server_version_num')")[0][0])
+
     def execute(self, sql: str) -> None:
         self.main.execute(sql)
 
