@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -159,10 +160,31 @@ def test_load_takes_any_arrow_frame_by_the_tables_strategy(shop: Shop) -> None:
 def test_a_named_load_is_taken_in_once(shop: Shop) -> None:
     path = shop.write("- {name: orders, target_name: loaded, write_strategy: append}")
     table = pa.table({"id": [1, 2]})
-    for _ in range(2):
-        penstock.load(path, table="loaded", df=table, load_id="monday")
+    first, second = (penstock.load(path, table="loaded", df=table, load_id="monday") for _ in range(2))
+    assert [(t.state, t.rows_written) for t in first.tables] == [("succeeded", 2)]
+    assert [(t.target, t.state, t.rows_written) for t in second.tables] == [("loaded", "idle", 0)]
+    found = penstock.Project.open(path).backend().run(second.run_id)
+    assert found is not None
+    assert [t.state for t in found[1]] == ["idle"]
     penstock.load(path, table="loaded", df=table, load_id="tuesday")
     assert shop.target("SELECT count(*) FROM loaded") == [(4,)]
+
+
+@pytest.mark.parametrize(
+    ("write_mode", "what"),
+    [("upsrt", "did you mean 'upsert'"), ("upsert", "needs write_key"), ("delete_insert", "needs write_key")],
+)
+def test_a_write_mode_that_cannot_be_is_a_config_error(shop: Shop, write_mode: Any, what: str) -> None:
+    frame = pa.table({"id": [1]})
+    with pytest.raises(ConfigError, match=what):
+        penstock.load(shop.write(FULL), table="orders", df=frame, write_mode=write_mode)
+
+
+def test_an_engine_that_is_not_here_yet_names_its_feature(shop: Shop) -> None:
+    with pytest.raises(ConfigError, match="it comes with M9"):
+        penstock.run(shop.write(FULL), engine="spark")
+    with pytest.raises(ConfigError, match="engine 'sprak' is not known"):
+        penstock.run(shop.write(FULL), engine="sprak")
 
 
 def test_what_is_no_frame_is_an_error_that_names_the_choices(shop: Shop) -> None:

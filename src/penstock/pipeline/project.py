@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from penstock.config import ProjectConfig, load_project
+from penstock.config.problems import suggest
+from penstock.config.waiting import LOADED_VALUES
 from penstock.engines.arrow.engine import ArrowEngine
 from penstock.engines.arrow.fixtures import check_fixtures
 from penstock.errors import ConfigError, Interrupted, PenstockError
@@ -261,9 +263,11 @@ class Project:
         With `load_id` the same id is taken in once, however often it is repeated. No transform runs, no cursor moves.
         """
         step = self._one_step(table, selection)
+        if write_mode is not None and write_mode not in get_args(Strategy):
+            raise ConfigError(f"unknown write_mode {write_mode!r}", fix=suggest(write_mode, get_args(Strategy)))
         writing = replace(step.writing, strategy=write_mode or step.writing.strategy)
-        if writing.strategy == "delete_insert" and not writing.key:
-            raise ConfigError("delete_insert of a frame needs a write_key", where=step.where, fix="set write_key")
+        if writing.strategy in ("upsert", "merge", "delete_insert") and not writing.key:
+            raise ConfigError(f"{writing.strategy} of a frame needs write_key", where=step.where, fix="set write_key")
         named = named_load_id(str(writing.target), load_id) if load_id is not None else None
         step = replace(
             step,
@@ -278,7 +282,16 @@ class Project:
         step = replace(step, source=FRAME)
         taken = named is not None and ends.destination(step.destination).ledger().find(named) is not None
         steps = [] if taken else [step]
-        return self._run_steps(steps, f"load {table}", RunOptions(), Bus(), threading.Event(), ends)
+        result = self._run_steps(steps, f"load {table}", RunOptions(), Bus(), threading.Event(), ends)
+        return self._with_repeat(result, step) if taken else result
+
+    def _with_repeat(self, result: RunResult, step: ReplicateStep) -> RunResult:
+        """The table is told of as idle: what was named is in already."""
+        target, strategy = str(step.writing.target), step.writing.strategy
+        stream, times = str(step.reading.stream), (result.started_at, result.finished_at)
+        record = TableRecord(result.run_id, step.pipeline, stream, target, strategy, "idle", *times)
+        self.backend().record_table(record)
+        return replace(result, tables=(record,))
 
     def _one_step(self, table: str, selection: Selection | None) -> ReplicateStep:
         chosen = replace(selection or Selection(), table=table)
@@ -294,7 +307,9 @@ class Project:
         """The compiled steps. Raises ConfigError when nothing is selected or an engine is not available."""
         engine = options.engine or self.config.settings.engine
         if engine != "arrow":
-            raise ConfigError(f"engine {engine!r} is not available in this release", fix="use engine: arrow")
+            feature = LOADED_VALUES.get(("settings.engine", engine))
+            later = f"is not available in this release: it comes with {feature}" if feature else "is not known"
+            raise ConfigError(f"engine {engine!r} {later}", fix="use engine: arrow")
         return compile_steps(self.config, selection, options, self.engine)
 
     @contextmanager
