@@ -140,6 +140,22 @@ def test_where_one_connection_is_down_the_plan_of_the_other_tables_is_shown(
     assert tables["orders_log"] is None
 
 
+def test_verify_goes_on_past_a_table_that_cannot_be_looked_at(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(sample, capsys, "run", "-p", "lake")[0] == 0
+    change(sample, "variant: duckdb\n      database: out/warehouse.duckdb", "variant: postgres\n      port: 1")
+    code, text = told(sample, capsys, "verify", "--json")
+    verdicts = {v["target"]: v for v in json.loads(text)["tables"]}
+    assert code == 1
+    assert verdicts["orders"]["state"] == "unchecked"
+    assert "connection refused" in verdicts["orders"]["error"]
+    assert (verdicts["orders_log"]["state"], verdicts["orders_log"]["error"]) == ("equal", None)
+    code, text = told(sample, capsys, "verify")
+    assert code == 1
+    assert "orders: unchecked\n  error     the server cannot be reached" in text
+
+
 def test_a_result_with_an_interrupted_table_is_json() -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     result = RunResult(RunId("1"), "stopped", now, now, (), 130, {"orders": Interrupted(2)})

@@ -25,6 +25,21 @@ def test_a_wish_without_effect_is_a_note_of_the_plan(shop: Shop) -> None:
     )
 
 
+@pytest.mark.feature("M3")
+@pytest.mark.parametrize(
+    ("lookback", "note"),
+    [
+        ("", "rows stamped below the last cursor and committed later are missed: set lookback to cover them"),
+        (", lookback: 3", "rows stamped further below the last cursor than lookback and committed later are missed"),
+        (", lookback: all", None),
+    ],
+)
+def test_what_a_read_by_cursor_misses_is_a_note_of_the_plan(shop: Shop, lookback: str, note: str | None) -> None:
+    table = "- {name: orders, target_name: orders, replication_method: incremental, iterate_column: at"
+    (planned,) = penstock.plan(shop.write(f"{table}{lookback}}}")).tables
+    assert [n for n in planned.notes if "missed" in n] == ([note] if note else [])
+
+
 @pytest.mark.feature("M6")
 def test_a_view_where_there_are_none_is_refused_before_anything_moves(shop: Shop) -> None:
     file = shop.write("- {name: orders, target_name: orders, dedup_columns: [id], latest_view: true}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from penstock.cli.options import PipelineName, TableOption, Tags, tags_of
 from penstock.cli.project_options import ProjectCall, project_command
 from penstock.cli.screen import STYLES, Screen
-from penstock.errors import EXIT_DIFFERENCE, EXIT_DONE
+from penstock.errors import EXIT_DIFFERENCE, EXIT_DONE, EXIT_TABLE_FAILED
 from penstock.pipeline.results import Selection, TableVerdict, to_json
 
 
@@ -15,13 +15,22 @@ from penstock.pipeline.results import Selection, TableVerdict, to_json
 def command(call: ProjectCall, *, pipeline: PipelineName = None, table: TableOption = None, tags: Tags = None) -> int:
     with call.project() as project:
         verdicts = project.verify(Selection(pipeline, table, tags_of(tags)))
-    exit_code = EXIT_DIFFERENCE if any(v.state == "different" for v in verdicts) else EXIT_DONE
-    return call.answer({"tables": to_json(verdicts)}, lambda s: show(s, verdicts), exit_code=exit_code)
+    return call.answer({"tables": to_json(verdicts)}, lambda s: show(s, verdicts), exit_code=exit_code_of(verdicts))
+
+
+def exit_code_of(verdicts: Sequence[TableVerdict]) -> int:
+    """A difference outweighs a table that could not be looked at."""
+    if any(v.state == "different" for v in verdicts):
+        return EXIT_DIFFERENCE
+    return EXIT_TABLE_FAILED if any(v.error for v in verdicts) else EXIT_DONE
 
 
 def show(screen: Screen, verdicts: Sequence[TableVerdict]) -> None:
     for verdict in verdicts:
         screen.line(f"{verdict.target}: {verdict.state}", style=STYLES[verdict.state])
+        if verdict.error is not None:
+            screen.line("  error     " + verdict.error.replace("\n", "\n" + " " * 12), style="bold red")
+            continue
         screen.line(f"  rows      {verdict.rows_target:,} in the target{_beside(verdict)}")
         if verdict.state == "different":
             screen.line(

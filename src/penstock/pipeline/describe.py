@@ -9,7 +9,7 @@ from penstock.loading.plan import delivery_grade, describe_step
 from penstock.pipeline.results import TablePlan
 from penstock.steps.replicate import Parties, Prepared, prepare
 from penstock.steps.survey import Surveyed, describe_lag
-from penstock.values import Bounds, StreamSpec
+from penstock.values import Bounds, CursorSpec, StreamSpec
 
 
 def plan_table(table: Surveyed, parties: Parties | None) -> TablePlan:
@@ -109,13 +109,21 @@ def _notes(table: Surveyed, prepared: Prepared, parties: Parties) -> tuple[str, 
     if step.transform is not None and step.transform.scope == "table":
         notes.append("the transform sees the whole table: pandas and pyarrow frames hold it in memory")
     if prepared.boundary is not None and step.reading.method == "incremental":
-        notes.append("rows stamped below the last cursor and committed later are missed: set lookback to cover them")
+        notes += _missed_by_cursor(step.reading.cursor)
     lag = describe_lag(step, prepared.bounds)
     if lag is not None:
         notes.append(lag)
     if step.full_refresh:
         notes.append("full refresh: the table is replaced and its ledger starts a new generation")
     return tuple(notes)
+
+
+def _missed_by_cursor(cursor: CursorSpec | None) -> Iterator[str]:
+    lookback = cursor.lookback if cursor else None
+    if not lookback:
+        yield "rows stamped below the last cursor and committed later are missed: set lookback to cover them"
+    elif lookback != "all":
+        yield "rows stamped further below the last cursor than lookback and committed later are missed"
 
 
 def _without_effect(table: Surveyed, parties: Parties) -> Iterator[str]:

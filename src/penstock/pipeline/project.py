@@ -159,14 +159,20 @@ class Project:
         return ProjectPlan(self.name, self.config.environment, tuple(plans), (*self.config.warnings, *waiting))
 
     def verify(self, selection: Selection | None = None) -> tuple[TableVerdict, ...]:
-        """Compare the selected tables with their ledgers and, where a key allows it, with their sources."""
+        """Compare the selected tables with their ledgers and, where a key allows it, with their sources.
+
+        A table that cannot be looked at is unchecked, with its error; the others are compared.
+        """
         steps = self.steps(selection or Selection(), RunOptions())
 
         def check(table: Surveyed, parties: Parties) -> TableVerdict:
-            return _verdict(table.step, verify_table(table, parties, self._ends.source(table.step.destination)))
+            try:
+                return _verdict(table.step, verify_table(table, parties, self._ends.source(table.step.destination)))
+            except PenstockError as error:
+                return _verdict(table.step, Findings("unchecked"), error)
 
         def refuse(table: Surveyed) -> TableVerdict:
-            raise table.error or PenstockError(f"{table.step.writing.target} could not be surveyed")
+            return _verdict(table.step, Findings("unchecked"), table.error)
 
         with self._working():
             return tuple(self._each(steps, check, refuse))
@@ -400,7 +406,7 @@ def _printed_lag(table: Surveyed) -> str | None:
     return describe_lag(table.step, table.bounds) or f"{table.bounds.lag_seconds:.0f} s"
 
 
-def _verdict(step: ReplicateStep, found: Findings) -> TableVerdict:
+def _verdict(step: ReplicateStep, found: Findings, error: PenstockError | None = None) -> TableVerdict:
     return TableVerdict(
         pipeline=step.pipeline,
         target=str(step.writing.target),
@@ -413,6 +419,7 @@ def _verdict(step: ReplicateStep, found: Findings) -> TableVerdict:
         extra=found.extra,
         different=found.different,
         sample=found.sample,
+        error=str(error) if error else None,
         notes=found.notes,
     )
 

@@ -79,7 +79,10 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class TableVerdict:
-    """`state` equal, different or unchecked; a sampled diff names keys, never other values."""
+    """`state` equal, different or unchecked, with `error` where the table could not be looked at.
+
+    A sampled diff names keys, never other values.
+    """
 
     pipeline: str
     target: str
@@ -93,6 +96,7 @@ class TableVerdict:
     different: int
     sample: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

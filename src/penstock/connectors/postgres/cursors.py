@@ -121,6 +121,19 @@ def default_lookback(order: OrderSql, *, everywhere: bool) -> float | Literal["a
     return float(INT_LOOKBACK)
 
 
+def assumption(order: OrderSql, lookback: float | Literal["all"] | None) -> tuple[str, ...]:
+    """What reading no further back than this takes for granted; nothing where everything is looked at again."""
+    amount = default_lookback(order, everywhere=False) if lookback is None else lookback
+    if amount == "all":
+        return ()
+    unit = {"datetime": HOUR, "date": 1 / 24}.get(str(order.type))
+    shown = f"{amount:,.0f}" if unit is None else f"{amount / unit:,.6g} h"
+    return (
+        f"assumes that no row comes stamped more than {shown} below the highest {order.label} loaded "
+        "(or the start of the oldest open transaction); `lookback: all` assumes nothing",
+    )
+
+
 def shift(cursor: Cursor, amount: float) -> Cursor:
     """The cursor moved by seconds, by days (a part of a day back is a whole one) or by units; a string stays."""
     value = cursor.value

@@ -10,6 +10,7 @@ from datetime import UTC
 from penstock.connectors.postgres.cursors import (
     DAY,
     OrderSql,
+    assumption,
     back,
     check_stored,
     convert,
@@ -27,9 +28,7 @@ from penstock.values import START, Bounds, Cursor, Position
 
 PAGE_BYTES = 8192
 ROWS_PER_PAGE = 291  # of no columns at all
-NO_HORIZON = (
-    "read by cursor alone (a view, a foreign table or a query): a row that commits late with an older cursor is missed"
-)
+NO_HORIZON = "read by cursor alone, not by transaction: it is a view, a foreign table or a query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +316,9 @@ def _settle_incremental(extent: Extent, answers: Answers, facts: Facts, snapshot
     bounds = Bounds(wanted.lower, position.cursor, position, idle or None, chained=chained)
     if target.heap:
         bounds = replace(bounds, lag_seconds=lag_of(facts), lag_blocker=facts.blocker)
-    notes = notes_of(facts, after) if target.heap else (NO_HORIZON,)
+    spec = target.request.cursor
+    assumed = assumption(target.order, spec.lookback) if spec is not None else ()
+    notes = (*assumed, *notes_of(facts, after)) if target.heap else (NO_HORIZON,)
     finished = _finish(bounds, answers, _estimate(extent), snapshot, notes)
     if target.heap and target.request.late_commits == "window" and not extent.first:
         finished = replace(finished, rows=None)  # that nothing changed says nothing of what the window holds

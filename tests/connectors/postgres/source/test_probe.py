@@ -184,3 +184,17 @@ def test_a_prepared_transaction_that_holds_the_horizon_keeps_its_rows_for_later(
     finally:
         database.execute(f"COMMIT PREPARED '{name}'")
     assert database.load("t", "at", position)[0] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("lookback", "shown"),
+    [(None, "more than 1 h below"), (7200.0, "more than 2 h below"), ("all", None)],
+)
+def test_what_a_lookback_takes_for_granted_is_said(
+    database: Database, lookback: float | Literal["all"] | None, shown: str | None
+) -> None:
+    database.execute("CREATE TABLE told (id int, at timestamptz); INSERT INTO told VALUES (1, now())")
+    cursor = CursorSpec(("at",), nulls="include", lookback=lookback)
+    (bounds,) = database.source.probe([database.request("told", cursor=cursor)])
+    said = " ".join(note for note in bounds.notes if "assumes" in note)
+    assert (shown in said) if shown else said == ""

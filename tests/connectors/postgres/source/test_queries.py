@@ -65,6 +65,7 @@ def test_a_view_says_what_it_assumes_and_uses_the_lookback_given(database: Datab
     rows, bounds = database.read(database.request("v", cursor=cursor))
     assert len(rows) == 10
     assert "read by cursor alone" in bounds.notes[0]
+    assert not any("assumes" in note for note in bounds.notes)
     assert bounds.position is not None
     assert database.load("v", "at", bounds.position, cursor=cursor)[0] == [8, 9, 10]
 
