@@ -48,3 +48,15 @@ def test_a_view_where_there_are_none_is_refused_before_anything_moves(shop: Shop
     with pytest.raises(penstock.ConfigError, match="latest_view is not possible at this destination"):
         penstock.run(file)
     assert not Path(shop.folder, "lake", "orders").exists()
+
+
+@pytest.mark.feature("M7")
+def test_an_error_of_a_transform_names_file_line_and_table(shop: Shop) -> None:
+    code = "import polars as pl\ndef broken(df: pl.DataFrame) -> pl.DataFrame:\n    return 1 / 0\n"
+    (shop.folder / "rows.py").write_text(code)
+    project = shop.write('- {name: orders, target_name: orders, transform: "rows.py::broken"}')
+    (table,) = penstock.plan(project).tables
+    assert table.error is not None
+    assert "rows.py:3, in broken, table 'orders' (" in table.error
+    with pytest.raises(penstock.TransformError, match=r"(?s)rows\.py:3.*table 'orders' \("):
+        penstock.run(project)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, TransformError
 from penstock.protocols import Destination
 from penstock.schema.evolution import Evolution, evolve
 from penstock.schema.names import check_table_name, fold_name, map_names
@@ -42,7 +42,7 @@ def shape_table(
     """Raises ConfigError for columns the config names and the stream does not have, ContractError for a bad fit."""
     limits = destination.limits
     check_table_name(step.writing.target.name, limits, where=step.where)
-    after_transform = step.transform.output_schema(source_schema) if step.transform else source_schema
+    after_transform = _transformed(step, source_schema)
     added = {step.adding.ingested_at_column, *([step.adding.id_column] if step.adding.dedup_columns else [])}
     kept = after_transform.without(*added)
     renames = dict(map_names(kept.names, limits, step.adding.case, where=step.where))
@@ -65,6 +65,17 @@ def shape_table(
         schema = replace(schema, fields=(*schema.fields, order_field))
     unique = step.transform is None and bool(source_schema.key) and set(source_schema.key) <= set(step.writing.key)
     return Shaping(schema, renames, evolution, key, order, order_column, cursor_column, unique, fills)
+
+
+def _transformed(step: ReplicateStep, schema: TableSchema) -> TableSchema:
+    if step.transform is None:
+        return schema
+    try:
+        return step.transform.output_schema(schema)
+    except TransformError as error:  # the transform knows its own file; whose it is, the step does
+        table = f"table {str(step.writing.target)!r} ({step.where})"
+        error.locate(f"{error.where}, {table}" if error.where else table)
+        raise
 
 
 def _writable(field: Field, destination: Destination) -> Field:
