@@ -35,7 +35,7 @@ numbers and all digits of a decimal are what they were. Where more is to be said
 
 What lies as text in a file is read back as the type it was: a table that Penstock wrote remembers its types in its
 manifest. `columns:` of a table names another type for a column; a cast that would lose something is an error. An
-`enum` arrives as text, except from DuckDB to DuckDB.
+`enum` arrives as text outside of its own system, and in a PostgreSQL database that has no type of its name.
 """
 
 

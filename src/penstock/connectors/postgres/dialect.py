@@ -136,7 +136,8 @@ class PostgresDialect(Dialect):
         if not field.native or system != SYSTEM:
             return native_type(field)
         house = house_type(field.native)
-        same = house == field.type or (house == "string" and field.type in TEXTUAL)
+        enums = field.type == "list<string>" and field.native.endswith("[]")
+        same = house == field.type or (house == "string" and (enums or field.type in TEXTUAL))
         return field.native if same else native_type(field)
 
     # -- catalogue ---------------------------------------------------------------------------------------------------

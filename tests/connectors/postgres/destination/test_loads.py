@@ -181,13 +181,15 @@ def test_a_same_system_copy_keeps_native_types_not_null_and_comments(own_databas
         Field("lost", "enum", native="public.no_such_type"),
         Field("evil", "string", native="text DEFAULT 1); DROP TABLE x; --"),
         Field("doc", "json", native="json"),
-        Field("ids", "string", native="uuid[]"),
+        Field("ids", "list<uuid>", native="uuid[]"),
+        Field("states", "list<string>", native="mood[]"),
+        Field("none", "list<string>", native="no_such_type[]"),
     )
     schema = TableSchema(fields, system="postgres")
     identifier = "00000000-0000-0000-0000-000000000007"
     row = {
         "id": 1, "code": "x", "host": "10.0.0.1/8", "span": "[1,5)", "state": "glad", "lost": "l", "evil": "e",
-        "doc": '{"a":  1}', "ids": "{" + identifier + "}",
+        "doc": '{"a":  1}', "ids": [identifier], "states": ["sad", None], "none": ["n"],
     }  # fmt: skip
     loads = loads_to(own_database)
     rows = pa.Table.from_pylist([row], schema=to_arrow_schema(schema))
@@ -202,11 +204,13 @@ def test_a_same_system_copy_keeps_native_types_not_null_and_comments(own_databas
     assert described is not None
     assert [f.native for f in described.fields] == [
         "bigint", "character varying(10)", "inet", "int4range", "mood", "text", "text", "json", "uuid[]",
+        "mood[]", "text[]",
     ]  # fmt: skip
     assert not described.field("id").nullable
     assert described.field("id").comment == "the number, isn't it"
     texts = look.query(
-        "SELECT id, code, host::text, span::text, state::text, lost, evil, doc::text, ids::text FROM items"
+        "SELECT id, code, host::text, span::text, state::text, lost, evil, doc::text, ids::text[], states::text[], none "
+        "FROM items"
     )
     assert texts == [tuple(row.values())]
 
