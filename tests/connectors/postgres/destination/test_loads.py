@@ -209,8 +209,8 @@ def test_a_same_system_copy_keeps_native_types_not_null_and_comments(own_databas
     assert not described.field("id").nullable
     assert described.field("id").comment == "the number, isn't it"
     texts = look.query(
-        "SELECT id, code, host::text, span::text, state::text, lost, evil, doc::text, ids::text[], states::text[], none "
-        "FROM items"
+        "SELECT id, code, host::text, span::text, state::text, lost, evil, doc::text, ids::text[], states::text[], "
+        "none FROM items"
     )
     assert texts == [tuple(row.values())]
 
