@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from penstock.errors import PluginNotFoundError
+from penstock.records import dataclass
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

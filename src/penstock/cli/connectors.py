@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import get_args
 
 from penstock.cli.options import Call, plain_command
@@ -12,6 +11,7 @@ from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.loading.plan import Wish, plan_load
 from penstock.pipeline.results import to_json
 from penstock.plugins import Connector, connector, connector_names, require_modules
+from penstock.records import dataclass
 from penstock.values import Connection, DeleteWindow, Operation, Strategy
 
 

@@ -6,7 +6,6 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ import typer
 
 from penstock.cli.screen import Screen
 from penstock.errors import ConfigError
+from penstock.records import dataclass
 from penstock.telemetry.logs import logging_to, redactor
 from penstock.values import Json
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from penstock.cli.options import (
 )
 from penstock.errors import PenstockError
 from penstock.pipeline.project import Project
+from penstock.records import dataclass
 from penstock.telemetry.events import Bus
 from penstock.telemetry.logs import log_file, logging_to
 

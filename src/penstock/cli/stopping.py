@@ -7,8 +7,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import FrameType
+
+from penstock.records import dataclass
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from penstock.config.problems import Path, suggest
 from penstock.config.shape import Shaper
 from penstock.config.units import has_unit
+from penstock.records import dataclass
 
 KEYED = ("upsert", "merge")
 UNKEYED = ("append", "replace")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from penstock.config.problems import Findings, Mark, Path
 from penstock.errors import ConfigError
+from penstock.records import dataclass
 
 MAX_BYTES = 5 << 20
 MAX_DEPTH = 60

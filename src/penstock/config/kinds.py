@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 from penstock.config.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_lookback, parse_size
 from penstock.config.units import Lookback as LookbackValue
+from penstock.records import dataclass
 
 _LOOKBACK_PATTERN = DURATION_PATTERN.removesuffix("$") + r"$|^all$"
 

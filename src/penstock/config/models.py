@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from penstock.config.problems import Mark, nearest
 from penstock.config.problems import Path as YamlPath
 from penstock.config.settings import BackendConfig, Settings, SparkConfig
 from penstock.config.tables import TableConfig
+from penstock.records import dataclass
 
 RESERVED = ("version", "default_environment", "project")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from penstock.errors import ConfigError, PluginNotFoundError
+from penstock.records import dataclass
 
 Path: TypeAlias = "tuple[str | int, ...]"
 

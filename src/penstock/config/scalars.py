@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from penstock.config.document import Node
 from penstock.config.expectations import Expected
+from penstock.records import dataclass
 
 _BOOLEANS = {"true": True, "false": False}
 _SWITCHES = {"yes": True, "no": False, "on": True, "off": False}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -14,6 +14,7 @@ from penstock.config.scalars import Trap, read_scalar
 from penstock.config.secrets import read_secret
 from penstock.config.variables import Environment, UnsetVariableError, has_variables
 from penstock.errors import ConfigError
+from penstock.records import dataclass
 
 MOST_LISTED = 14
 

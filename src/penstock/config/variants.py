@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,6 +19,7 @@ from penstock.config.shape import Nothing, Shaper
 from penstock.config.validation import validate
 from penstock.config.waiting import EXTRA_VALUES, EXTRAS, KEYS, VARIANTS, owner_of
 from penstock.errors import PluginNotFoundError
+from penstock.records import dataclass
 from penstock.values import Secret
 
 DOCUMENTED = fields_of(ConnectionConfig)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from penstock.errors import ConfigError
 from penstock.protocols import Scope, Transform
+from penstock.records import dataclass
 from penstock.values import RunId
 
 SCOPE_ATTRIBUTE = "__penstock_scope__"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from penstock.errors import RefusedError
+from penstock.records import dataclass
 from penstock.values import START, LedgerHead, Position, TableName
 
 

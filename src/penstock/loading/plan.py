@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from penstock.errors import ConfigError
+from penstock.records import dataclass
 from penstock.values import (
     AddColumns,
     CreateTable,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Literal
@@ -15,6 +14,7 @@ from penstock.config.paths import within
 from penstock.errors import ConfigError, PenstockError
 from penstock.pipeline.results import RunOptions, Selection
 from penstock.protocols import Engine, Transform
+from penstock.records import dataclass
 from penstock.steps.replicate_step import Adding, Reading, ReplicateStep, Writing, sample_step
 from penstock.values import (
     Cursor,

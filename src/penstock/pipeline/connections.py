@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from penstock.errors import ConfigError, PenstockError
 from penstock.plugins import open_destination, open_source
 from penstock.protocols import Destination, RowAware, Source
+from penstock.records import dataclass
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.steps.survey import Surveyed, survey
 from penstock.values import Connection, ReadRequest, StreamName, TableName

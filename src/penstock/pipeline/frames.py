@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ConfigError, PenstockError
 from penstock.protocols import Chunks, Reader, ReadSession
+from penstock.records import dataclass
 from penstock.schema.types import from_arrow_schema, to_arrow_schema
 from penstock.values import (
     Ability,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from datetime import date, datetime
 from datetime import time as clock_time
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, cast
 
+from penstock.records import dataclass
 from penstock.values import Grade, Json, RunId, RunState, TableRecord
 
 if TYPE_CHECKING:

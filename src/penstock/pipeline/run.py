@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import groupby
 
 from penstock.errors import (
@@ -20,6 +20,7 @@ from penstock.errors import (
 )
 from penstock.pipeline.connections import Ends
 from penstock.protocols import Backend, Engine
+from penstock.records import dataclass
 from penstock.steps.replicate import Delivery, Parties, Prepared, deliver
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.steps.survey import Surveyed, describe_lag

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from penstock.errors import BackendError
+from penstock.records import dataclass
 from penstock.values import RunRecord, TableRecord
 
 Cell: TypeAlias = "str | int | datetime | None"

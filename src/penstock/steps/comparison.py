@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from penstock.errors import LoadError, PenstockError
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.values import Account, Batch, CommitReceipt, Into, Piece, SplitId, WriteTicket
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from penstock.engines.scope import TransformContext, bind
@@ -24,6 +24,7 @@ from penstock.protocols import (
     Source,
     Transform,
 )
+from penstock.records import dataclass
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.steps.shaping import Shaping, make_shape, own_columns, schema_signature, shape_table
 from penstock.steps.survey import Surveyed

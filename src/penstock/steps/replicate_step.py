@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from penstock.protocols import Transform
+from penstock.records import dataclass
 from penstock.schema.evolution import EvolutionPolicy
 from penstock.schema.names import NameCase
 from penstock.values import CursorSpec, LoadId, ReplaceMode, SplitWish, Strategy, StreamName, TableName, Window

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from penstock.errors import ConfigError, TransformError
 from penstock.protocols import Destination
+from penstock.records import dataclass
 from penstock.schema.evolution import Evolution, evolve
 from penstock.schema.names import check_table_name, fold_name, map_names
 from penstock.schema.types import list_item, struct_fields

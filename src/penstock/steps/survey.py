@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -12,6 +12,7 @@ from penstock.errors import ConfigError, ExtractionError, PenstockError, Refused
 from penstock.loading.admission import Admission, Claim, admit
 from penstock.loading.plan import KEYED
 from penstock.protocols import Destination, Source
+from penstock.records import dataclass
 from penstock.schema.names import check_schema_name, check_table_name
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.values import (

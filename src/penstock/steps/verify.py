@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from penstock.loading.verification import combine_digests
 from penstock.protocols import Destination, Move, Source
+from penstock.records import dataclass
 from penstock.steps.comparison import STAMP, Book, Page
 from penstock.steps.replicate import Parties, bound_transform, prepare
 from penstock.steps.shaping import make_shape, own_columns, schema_signature

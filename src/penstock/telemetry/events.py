@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TypeAlias
 
+from penstock.records import dataclass
 from penstock.values import Json, LoadId, RunId, RunState
 
 _log = logging.getLogger("penstock.telemetry")

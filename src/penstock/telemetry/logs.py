@@ -10,13 +10,13 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import quote, quote_plus
 
 from penstock.errors import ConfigError
+from penstock.records import dataclass
 from penstock.telemetry.events import Bus, Event, HorizonLag, Retrying, RowsMoved, TableFailed, event_to_json
 from penstock.values import observe_secrets
 

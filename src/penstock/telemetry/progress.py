@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from penstock.records import dataclass
 from penstock.telemetry.events import (
     Bus,
     Event,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 
 from penstock.errors import ConfigError, TransformError
 from penstock.protocols import LoadSession, Move, Moved, Transform
+from penstock.records import dataclass
 from penstock.schema.types import to_arrow_schema
 from penstock.values import Batch, BoundaryRule, Cursor, Piece, Shape, Tally
 

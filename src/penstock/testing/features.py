@@ -13,10 +13,11 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from penstock.records import dataclass
 
 PAGE = Path("docs") / "reference" / "features.md"
 TITLE = """# Features and the tests that prove them

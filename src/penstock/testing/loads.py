@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from penstock.protocols import Destination, LoadSession
+from penstock.records import dataclass
 from penstock.schema.types import from_arrow_schema
 from penstock.values import (
     START,

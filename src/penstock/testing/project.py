@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
+from penstock.records import dataclass
 from penstock.testing.nursery import Nursery
 from penstock.values import Json
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
+from penstock.records import dataclass
 from penstock.values.names import Into, Json, LoadId, Route, RunId, SplitId, Strategy
 from penstock.values.plans import LoadPlan
 from penstock.values.streams import Position, TableSchema

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Literal, NewType, TypeAlias
+
+from penstock.records import dataclass
 
 StreamName = NewType("StreamName", str)
 LoadId = NewType("LoadId", str)

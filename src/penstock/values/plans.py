@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from penstock.records import dataclass
 from penstock.values.names import Encoding, LoadId, ReplaceMode, Route, RunId, Strategy, TableName
 from penstock.values.streams import Bounds, Cursor, Field, TableSchema
 

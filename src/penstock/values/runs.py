@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from penstock.records import dataclass
 from penstock.values.names import RunId
 
 RunState = Literal["running", "succeeded", "failed", "stopped"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+from penstock.records import dataclass
 from penstock.values.names import CursorType, CursorValue, Encoding, Json, NullCursors, SplitId, StreamName
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ import re
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from penstock.errors import FencedError, LoadError
+from penstock.records import dataclass
 
 _PAUSE_SECONDS = 0.1
 

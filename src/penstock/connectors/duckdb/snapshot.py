@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,7 @@ from penstock.connectors.sql.extents import stepped_back
 from penstock.connectors.sql.link import Value
 from penstock.connectors.sql.selects import Arguments, Order, Relation
 from penstock.errors import ConfigError, ExtractionError
+from penstock.records import dataclass
 from penstock.schema.types import is_type
 from penstock.values import Cursor, CursorType, Field, ReadRequest, TableName, TableSchema
 

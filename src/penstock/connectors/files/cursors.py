@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from penstock.connectors.files.read import fit_column
 from penstock.connectors.files.texts import BadCellError
 from penstock.errors import ConfigError, ExtractionError
+from penstock.records import dataclass
 from penstock.schema.types import SIGNED, UNSIGNED, decimal_of
 from penstock.values import (
     Batch,

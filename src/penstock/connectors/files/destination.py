@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from penstock.connectors.files.adopt import describe_foreign
@@ -15,6 +15,7 @@ from penstock.connectors.files.options import FileExtra
 from penstock.connectors.files.pieces import Job, PieceWriter
 from penstock.connectors.files.places import target_folder
 from penstock.errors import LoadError
+from penstock.records import dataclass
 from penstock.values import Limits, LoadPlan, Operation, TableName, TableSchema, WriteTicket
 
 _OPERATIONS: frozenset[Operation] = frozenset(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from penstock.connectors.files.adopt import adopt_files
@@ -12,6 +12,7 @@ from penstock.connectors.files.manifest import Manifest, manifest_path, read_man
 from penstock.connectors.files.options import FileExtra
 from penstock.connectors.files.places import PRIVATE, lock_path, managed_folders, target_folder, write_atomically
 from penstock.errors import FencedError
+from penstock.records import dataclass
 from penstock.values import LedgerHead, LedgerRow, LoadId, TableName, utc_now
 
 _LOCK_WAIT_SECONDS = 60.0

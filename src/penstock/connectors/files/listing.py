@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
@@ -23,6 +23,7 @@ from penstock.connectors.files.places import (
     to_segment,
 )
 from penstock.errors import ExtractionError, SourceChangedError
+from penstock.records import dataclass
 from penstock.values import Json, StreamName, TableSchema
 
 _FORMATS = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import FencedError
+from penstock.records import dataclass
 
 _POLL_SECONDS = 0.05
 

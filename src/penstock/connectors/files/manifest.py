@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from penstock.connectors.files.places import PRIVATE
 from penstock.errors import LoadError
+from penstock.records import dataclass
 from penstock.values import Field, Json, LedgerHead, LedgerRow, LoadId, Position, RunId, TableSchema
 
 MANIFEST_FORMAT = 1

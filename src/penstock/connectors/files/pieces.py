@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +16,7 @@ from penstock.connectors.files.texts import is_nested, to_text
 from penstock.errors import ConfigError, ContractError, FencedError, LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.schema.types import to_arrow_schema
 from penstock.values import Batch, Field, Into, Json, LoadId, Piece, SplitId, TableSchema
 

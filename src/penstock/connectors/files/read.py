@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from penstock.connectors.files.read_jsonl import (
 from penstock.connectors.files.read_parquet import read_parquet
 from penstock.connectors.files.texts import BadCellError, from_text, is_nested, to_text
 from penstock.errors import ExtractionError
+from penstock.records import dataclass
 from penstock.schema.types import TEXTUAL, from_arrow_type, to_arrow_type
 from penstock.values import Field, TableSchema
 

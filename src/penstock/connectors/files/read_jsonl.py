@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from penstock.connectors.files.listing import FileRef, check_unchanged
 from penstock.connectors.files.text_stream import TextStream
 from penstock.connectors.files.texts import BadCellError, from_text
 from penstock.errors import ExtractionError
+from penstock.records import dataclass
 from penstock.schema.types import FLOATS, SIGNED, TEXTUAL, UNSIGNED, decimal_of, list_item, struct_fields, to_arrow_type
 from penstock.values import Field, TableSchema
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.connectors.files.listing import FileRef, check_unchanged, open_checked
 from penstock.connectors.files.sinks import spelled_type
 from penstock.errors import ExtractionError
+from penstock.records import dataclass
 from penstock.schema.types import from_arrow_schema, from_arrow_type
 from penstock.values import Field
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from penstock.connectors.files.read_csv import csv_names, read_csv
 from penstock.connectors.files.read_jsonl import Number, parse_lines, read_blocks
 from penstock.connectors.files.read_parquet import read_footer
 from penstock.errors import ConfigError, ExtractionError
+from penstock.records import dataclass
 from penstock.schema.evolution import common_type
 from penstock.schema.types import is_type
 from penstock.values import Field, TableSchema

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from penstock.connectors.files.schemas import Described, describe_files
 from penstock.errors import ConfigError, ExtractionError, PenstockError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks, ReadSession
+from penstock.records import dataclass
 from penstock.values import (
     Ability,
     Batch,

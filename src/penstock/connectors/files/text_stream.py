@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from penstock.connectors.files.listing import FileRef, open_checked
 from penstock.errors import ExtractionError
+from penstock.records import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.connectors.postgres.identifiers import candidates, quote_table, to_stream_name
 from penstock.connectors.postgres.types import SYSTEM, Column, to_field
+from penstock.records import dataclass
 from penstock.values import StreamName, StreamSpec, TableSchema
 
 if TYPE_CHECKING:

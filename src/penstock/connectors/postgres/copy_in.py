@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.connectors.postgres import loop
 from penstock.connectors.postgres.connect import Session
 from penstock.connectors.postgres.encode import HEADER, TRAILER
 from penstock.errors import LoadError
+from penstock.records import dataclass
 from penstock.values import TableName
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Literal
@@ -12,6 +11,7 @@ from typing import Literal
 from penstock.connectors.postgres.identifiers import quote
 from penstock.connectors.postgres.types import Column, decimal_type
 from penstock.errors import ConfigError, ExtractionError
+from penstock.records import dataclass
 from penstock.values import Cursor, CursorSpec, CursorType
 
 HOUR = 3600.0

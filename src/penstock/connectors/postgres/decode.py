@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ExtractionError, SourceChangedError
+from penstock.records import dataclass
 from penstock.schema.types import decimal_of, list_item, to_arrow_schema, to_arrow_type
 from penstock.values import Split
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from penstock.connectors.postgres.types import SYSTEM, Column, to_field
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import SqlLink, Value
 from penstock.errors import LoadError
+from penstock.records import dataclass
 from penstock.schema.types import FLOATS, SIGNED, TEXTUAL, UNSIGNED, decimal_of, list_item, struct_fields
 from penstock.values import Cursor, Field, TableName, TableSchema
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.connectors.postgres import wire
 from penstock.errors import LoadError
+from penstock.records import dataclass
 from penstock.schema.types import TEXTUAL, to_arrow_type
 from penstock.values import Encoding
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC
 
 from penstock.connectors.postgres.cursors import (
@@ -24,6 +24,7 @@ from penstock.connectors.postgres.filters import Arguments, Filter, range_terms,
 from penstock.connectors.postgres.horizon import Facts, XidWindow, check_position, lag_of, notes_of, refuse_wrapped
 from penstock.connectors.postgres.targets import Target
 from penstock.errors import ConfigError, ExtractionError
+from penstock.records import dataclass
 from penstock.values import START, Bounds, Cursor, Position
 
 PAGE_BYTES = 8192

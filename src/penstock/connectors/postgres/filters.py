@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from penstock.connectors.postgres.cursors import OrderSql, text_value
 from penstock.connectors.postgres.horizon import XidWindow, condition
+from penstock.records import dataclass
 from penstock.values import Cursor
 
 

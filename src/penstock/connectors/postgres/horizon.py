@@ -6,11 +6,11 @@ stamps and the order of commits need not agree. The horizon is the snapshot's xm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from penstock.errors import ConfigError, ExtractionError
+from penstock.records import dataclass
 from penstock.values import Position
 
 XID_MASK = 0xFFFFFFFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 from penstock.connectors.postgres.copy_in import CopyTarget, relay_chunks
@@ -19,6 +19,7 @@ from penstock.connectors.sql.writer import PieceTable, SqlWriter
 from penstock.errors import CommitUnknownError, ConfigError, LoadError, PenstockError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.values import Batch, CommitReceipt, Into, LoadPlan, Piece, SplitId, TableName, TableSchema
 
 _PAUSE_SECONDS = 0.5

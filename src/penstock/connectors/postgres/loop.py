@@ -7,8 +7,9 @@ import atexit
 import os
 import threading
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from penstock.records import dataclass
 
 T = TypeVar("T")
 

@@ -7,7 +7,6 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 from penstock.connectors.postgres.adbc import AdbcSession
@@ -18,6 +17,7 @@ from penstock.connectors.postgres.relay import CopyChunks, snapshot_of
 from penstock.connectors.postgres.settings import bind_sql, session_settings
 from penstock.connectors.postgres.types import ARRAY_MARK
 from penstock.errors import ConfigError, ExtractionError, PenstockError, SourceChangedError
+from penstock.records import dataclass
 from penstock.values import Batch, Connection, Secret, Split
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

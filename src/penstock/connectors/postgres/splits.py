@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +13,7 @@ from penstock.connectors.postgres.filters import Arguments, Settings, render
 from penstock.connectors.postgres.identifiers import quote
 from penstock.connectors.postgres.targets import Target
 from penstock.errors import ConfigError
+from penstock.records import dataclass
 from penstock.values import SplitWish
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from penstock.connectors.postgres.dialect import PostgresDialect, TargetColumn, target_columns
 from penstock.connectors.postgres.names import quote, quote_table
 from penstock.connectors.sql.link import SqlLink
 from penstock.errors import LoadError
 from penstock.failpoints import failpoint
+from penstock.records import dataclass
 from penstock.values import Field, TableName, TableSchema, private_name
 
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s".]+)'

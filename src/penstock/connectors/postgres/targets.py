@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from penstock.connectors.postgres.catalog import Relation, types_of
@@ -12,6 +12,7 @@ from penstock.connectors.postgres.cursors import OrderSql, order_by_expression, 
 from penstock.connectors.postgres.filters import where
 from penstock.connectors.postgres.types import SYSTEM, Column, Selected, select
 from penstock.errors import ConfigError, ExtractionError, PenstockError
+from penstock.records import dataclass
 from penstock.values import ReadRequest, TableSchema
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from penstock.connectors.postgres.identifiers import quote
 from penstock.errors import ConfigError
+from penstock.records import dataclass
 from penstock.schema.types import decimal_of, is_type, list_item
 from penstock.values import Field
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from penstock.connectors.sql.link import Value
 from penstock.connectors.sql.selects import Arguments, Filter, Order, Relation, conditions_of, without_nulls
 from penstock.errors import ExtractionError
+from penstock.records import dataclass
 from penstock.values import START, Bounds, Cursor, Position, ReadRequest
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import Connect, SqlLink, Value, linked, transaction
 from penstock.errors import FencedError, LoadError
 from penstock.failpoints import failpoint
+from penstock.records import dataclass
 from penstock.values import (
     Account,
     Cursor,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.ledger import LedgerTables, Outcome, target_key
@@ -14,6 +14,7 @@ from penstock.connectors.sql.writer import Feed, PieceTable, SqlWriter, WriterTa
 from penstock.errors import CommitUnknownError, FencedError, LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.schema.types import from_arrow_schema
 from penstock.values import (
     START,

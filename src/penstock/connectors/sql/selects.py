@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from penstock.connectors.sql.link import Value
+from penstock.records import dataclass
 from penstock.values import Cursor, CursorType
 
 PLACEHOLDER = "{query_filter}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import Stamp, Value
+from penstock.records import dataclass
 from penstock.values import DeleteWindow, Field, TableName
 
 

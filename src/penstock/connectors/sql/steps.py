@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import SqlLink, Stamp
@@ -21,6 +21,7 @@ from penstock.connectors.sql.statements import (
 )
 from penstock.errors import LoadError
 from penstock.failpoints import failpoint
+from penstock.records import dataclass
 from penstock.values import (
     AddColumns,
     CreateTable,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from penstock.connectors.sql.dialect import Dialect
@@ -11,6 +10,7 @@ from penstock.connectors.sql.link import Connect, SqlLink, Stamp, Value, linked,
 from penstock.errors import LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.values import Batch, Field, Into, Json, Piece, SplitId, TableName, TableSchema, WriteTicket
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import glob
 import hashlib
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from penstock.records import dataclass
 
 _PAUSE_SECONDS = 0.05
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from penstock.connectors.sql.selects import Order, Relation
 from penstock.connectors.sqlite.dialect import SQLITE, key_of, table_columns
 from penstock.connectors.sqlite.snapshot import SqliteSnapshot
 from penstock.connectors.sqlite.types import house_type
 from penstock.errors import ConfigError, ExtractionError
+from penstock.records import dataclass
 from penstock.schema.types import decimal_of, is_type
 from penstock.values import CursorType, Field, ReadRequest, StreamName, StreamSpec, TableSchema
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +22,7 @@ from penstock.connectors.sqlite.shape import order_of, stream_shape, stream_spec
 from penstock.connectors.sqlite.snapshot import SqliteSnapshot
 from penstock.errors import ExtractionError
 from penstock.protocols import Chunks, Reader, ReadSession
+from penstock.records import dataclass
 from penstock.schema.types import to_arrow_schema
 from penstock.values import (
     Ability,

@@ -7,11 +7,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, Protocol, TypeVar
 
 from penstock.engines.arrow.budget import ByteBudget, HaltedError, Lease
 from penstock.errors import Interrupted
+from penstock.records import dataclass
 
 _STOP_POLL_SECONDS = 0.1  # a signal handler may only set an event, so somebody has to look at it
 _LANE_ITEMS = 2

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from penstock.engines.arrow.types import fit_column
 from penstock.engines.arrow.workspace import Workspace
 from penstock.engines.scope import TransformContext
 from penstock.errors import ConfigError, PenstockError
+from penstock.records import dataclass
 from penstock.schema.types import is_type, to_arrow_schema
 from penstock.values import Field, RunId, TableSchema
 

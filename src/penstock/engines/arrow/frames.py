@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.engines.arrow.workspace import Workspace
+from penstock.records import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.engines.arrow.budget import HaltedError, Lease
@@ -11,6 +10,7 @@ from penstock.engines.arrow.crew import Crew, Lane
 from penstock.failpoints import failpoint
 from penstock.loading.boundary import BoundaryFilter
 from penstock.protocols import Move
+from penstock.records import dataclass
 from penstock.values import Batch, Cursor, Split
 
 if TYPE_CHECKING:

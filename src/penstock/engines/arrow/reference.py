@@ -11,7 +11,6 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from penstock.config.paths import within
 from penstock.engines.arrow.frames import FRAME_NAMES, FRAMES, FrameKind
 from penstock.engines.arrow.usererror import user_error
 from penstock.errors import ConfigError
+from penstock.records import dataclass
 
 _numbers = itertools.count()
 _path_guard = threading.Lock()

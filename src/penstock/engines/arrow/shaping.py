@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from penstock.engines.arrow.columns import with_added
 from penstock.engines.arrow.types import fit_column, fit_rows
 from penstock.errors import ContractError, TransformError
 from penstock.loading.digest import TableDigest
+from penstock.records import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.engines.arrow.frames import FRAMES, FrameKind, Offer
@@ -16,6 +16,7 @@ from penstock.engines.arrow.workspace import Workspace
 from penstock.engines.scope import PLANNING, TransformContext, scope_of
 from penstock.errors import ContractError, PenstockError, TransformError
 from penstock.protocols import Frame, Scope
+from penstock.records import dataclass
 from penstock.schema.types import SIGNED, UNSIGNED, from_arrow_schema, from_arrow_type, to_arrow_schema, to_arrow_type
 from penstock.values import Field, TableSchema
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ConfigError, ContractError
+from penstock.records import dataclass
 from penstock.schema.types import to_arrow_schema, to_arrow_type
 from penstock.values import Field, TableSchema
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from penstock.errors import ExtractionError
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.schema.types import from_arrow_schema
 from penstock.values import (
     Ability,

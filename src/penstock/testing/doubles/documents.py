@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import reduce
 
 from penstock.errors import ExtractionError
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.values import (
     Ability,
     AddColumns,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from penstock.errors import ExtractionError
 from penstock.protocols import Chunks, Reader, ReadSession
+from penstock.records import dataclass
 from penstock.values import Batch, CommitReceipt, Cursor, Split, SplitId, StreamName
 
 DEPTH = 4  # batches a branch may lag behind

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from penstock.errors import FencedError, LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks, LedgerStore
+from penstock.records import dataclass
 from penstock.testing.memory.destination import head_after, history_row
 from penstock.testing.memory.store import MemoryLedger, MemoryStore
 from penstock.values import (

@@ -7,11 +7,12 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from penstock.errors import ConfigError, LoadError, TransformError
 from penstock.protocols import LoadSession, Move, Moved, Transform
+from penstock.records import dataclass
 from penstock.testing.engines import Counts
 from penstock.values import Cursor, Json, Piece, Split, SplitId
 from penstock.values.wire import piece_from_json, split_to_json, ticket_to_json

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from penstock.records import dataclass
 from penstock.testing.memory.store import MemoryStore
 from penstock.values import Subscription, TableName
 

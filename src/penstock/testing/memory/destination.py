@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from penstock.errors import FencedError, LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.testing.memory.pieces import PieceWriter, rows_of
 from penstock.testing.memory.steps import Draft, apply_steps
 from penstock.testing.memory.store import MemoryLedger, MemoryStore

@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.errors import LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.schema.types import from_arrow_schema
 from penstock.testing.memory.store import Row
 from penstock.values import Batch, Into, Piece, SplitId, WriteTicket

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ExtractionError
 from penstock.protocols import Chunks
+from penstock.records import dataclass
 from penstock.schema.types import from_arrow_schema, to_arrow_schema
 from penstock.values import (
     Ability,

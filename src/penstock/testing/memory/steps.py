@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from penstock.errors import LoadError
+from penstock.records import dataclass
 from penstock.testing.memory.pieces import rows_of
 from penstock.testing.memory.store import Row, State
 from penstock.values import (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from penstock.errors import FencedError
+from penstock.records import dataclass
 from penstock.values import LedgerHead, LedgerRow, LoadId, TableName, TableSchema, utc_now
 
 Row = dict[str, object]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from penstock.errors import FencedError, LoadError, PenstockError
 from penstock.protocols import Destination
+from penstock.records import dataclass
 from penstock.testing.loads import Loads, account_for, write
 from penstock.testing.suites.rows import SCHEMA, Row, as_table, make_rows, multiset
 from penstock.values import (

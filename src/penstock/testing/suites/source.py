@@ -6,12 +6,13 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import pytest
 
 from penstock.errors import ExtractionError, PenstockError
 from penstock.protocols import Reader, ReadSession, Source
+from penstock.records import dataclass
 from penstock.schema.types import to_arrow_schema
 from penstock.testing.suites.rows import SCHEMA, Row, make_rows, multiset
 from penstock.values import (
