@@ -103,8 +103,8 @@ def _reconcile(field: Field, existing: Field, policy: EvolutionPolicy) -> Field 
     wider = common_type(field.type, existing.type)
     if wider is None or policy != "evolve":
         return None
-    native = field.native if wider == field.type else None
-    return replace(existing, type=wider, native=native)
+    # The stream's own spelling may hold less than its house type (oid, money): rows already there need all of it.
+    return replace(existing, type=wider, native=None)
 
 
 def _is_demanded(field: Field, names: set[str], limits: Limits) -> bool:

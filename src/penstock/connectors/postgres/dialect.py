@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -199,9 +200,16 @@ def _target_column(row: Sequence[Any]) -> TargetColumn:
     _, name, not_null, comment, native, generated = row[:6]
     oid, base, kind, base_native, item_oid, item, item_kind = row[6:13]
     column = Column(name, native, base, kind, base_native, item, item_kind, not_null, comment)
-    element = WireType(item, item_oid, is_enum=item_kind == "e") if item_oid else None
-    wire = WireType(base, oid, is_enum=kind == "e", element=element)
+    room = _room(base_native)
+    element = WireType(item, item_oid, is_enum=item_kind == "e", room=room) if item_oid else None
+    wire = WireType(base, oid, is_enum=kind == "e", element=element, room=room)
     return TargetColumn(to_field(column), native, wire, bool(generated), row[14])
+
+
+def _room(native: str) -> int | None:
+    """The number in `varchar(20)` and `timestamp(3) without time zone`."""
+    found = re.search(r"\((\d+)\)", native)
+    return int(found[1]) if found else None
 
 
 def native_type(field: Field) -> str:

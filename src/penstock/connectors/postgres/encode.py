@@ -26,12 +26,17 @@ _TIMES = {"date": "date", "time": "time", "timestamp": "timestamp", "timestamptz
 
 @dataclass(frozen=True, slots=True)
 class WireType:
-    """A column's type as the server receives it: domains resolved, `element` set for arrays."""
+    """A column's type as the server receives it: domains resolved, `element` set for arrays.
+
+    `room` is what the server would cut or round a value to without a word: the characters of a varchar, trailing blanks
+    being dropped; the digits of a second.
+    """
 
     name: str
     oid: int
     is_enum: bool = False
     element: WireType | None = None
+    room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,11 @@ def to_wire(values: pa.Array, target: WireType, *, plain: bool) -> pa.Array:
         as_list = values.cast(pa.list_(values.type.value_type))
         return wire.list_wire(as_list, element.oid, lambda inner: to_wire(inner, element, plain=False))
     if target.name in _TEXTS or target.is_enum:
-        return _text(values) if plain else _text(values).cast(pa.binary())
+        texts = _text(values)
+        _refuse_longer(texts, target)
+        return texts if plain else texts.cast(pa.binary())
+    if target.room is not None:
+        _refuse_finer(values, target)
     special = _SPECIAL.get(target.name)
     if special is not None:
         return special(values, plain)
@@ -136,6 +145,43 @@ def to_wire(values: pa.Array, target: WireType, *, plain: bool) -> pa.Array:
         raise ValueError("the type has no binary form here")
     exact = _exact(values, to_arrow_type(kind))
     return exact if plain else wire.fixed_wire(exact, target.name)
+
+
+def _refuse_longer(texts: pa.Array, target: WireType) -> None:
+    import pyarrow.compute as pc
+
+    if target.name == "varchar" and target.room is not None:
+        longest = pc.max(pc.utf8_length(texts)).as_py()
+        if longest is not None and longest > target.room:
+            raise ValueError(f"it is longer than {target.room} characters")
+
+
+def _refuse_finer(values: pa.Array, target: WireType) -> None:
+    """The server would round to the column's digits of a second."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if target.name not in ("time", "timestamp", "timestamptz", "interval") or target.room is None:
+        return
+    if pa.types.is_date(values.type):
+        return
+    unit = 10 ** (6 - target.room)
+    if pa.types.is_interval(values.type):
+        ticks, unit = wire.interval_nanos(values), unit * 1000
+    else:
+        ticks = _micros(values).view(pa.int64())
+    floored = pc.multiply(pc.divide(ticks, unit), unit)
+    if not pc.all(pc.equal(ticks, floored)).as_py():
+        raise ValueError(f"it has more than {target.room} digits of a second")
+
+
+def _micros(values: pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    kind = values.type
+    if pa.types.is_timestamp(kind):
+        return values.cast(pa.timestamp("us", kind.tz), safe=True)
+    return values.cast(pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us"), safe=True)
 
 
 _ARROW = {"bool": "bool", **_INTEGERS, "float4": "float32", "float8": "float64", **_TIMES}

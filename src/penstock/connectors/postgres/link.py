@@ -152,11 +152,28 @@ class PostgresLink:
         self.execute(f"CREATE TEMP TABLE {quote(stage.name)} ({columns})")
         count = self._copy(stage, schema, target_columns(self, stage), batches)
         failpoint("load.stage_created")
+        self._refuse_changed(stage, {name: there[name] for name in natives if there[name].native != natives[name]})
         casts = ", ".join(f"{quote(name)}::{there[name].native}" for name in natives)
         names = ", ".join(quote(name) for name in natives)
         moved = self.execute(f"INSERT INTO {quote_table(table)} ({names}) SELECT {casts} FROM {quote_table(stage)}")
         self.execute(f"DROP TABLE {quote_table(stage)}")
         return min(count, moved)
+
+    def _refuse_changed(self, stage: TableName, columns: dict[str, TargetColumn]) -> None:
+        """A modifier (bit(4), numeric(5,1)[]) cuts and rounds in a cast: compare with the cast to the bare type."""
+        for name, column in columns.items():
+            bare = str(self.query("SELECT format_type($1::int8::oid, -1)", (column.wire.oid,))[0][0])
+            if bare == column.native:
+                continue
+            cell = quote(name)
+            changed = f"{cell}::{bare} IS DISTINCT FROM {cell}::{column.native}::{bare}"
+            rows = self.query(f"SELECT count(*) FROM {quote_table(stage)} WHERE {changed}")[0][0]
+            if rows:
+                raise LoadError(
+                    f"column {name!r} holds values that {column.native} cannot hold: {rows} rows",
+                    where=self.session.where,
+                    fix="change the column's type under `columns:`, or the value in a transform",
+                )
 
 
 def _encoded(encoder: CopyEncoder, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:

@@ -54,8 +54,7 @@ def interval_wire(values: pa.Array) -> pa.Array:
     """Month-day-nano intervals; ValueError where a part is finer than a microsecond."""
     import numpy as np
 
-    parts = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanos", "<i8")])
-    stored = np.frombuffer(values.buffers()[1], dtype=parts)[values.offset : values.offset + len(values)]
+    stored = _interval_parts(values)
     valid = _valid(values)
     if (stored["nanos"][valid] % 1000).any():
         raise ValueError("an interval has parts finer than a microsecond")
@@ -63,6 +62,22 @@ def interval_wire(values: pa.Array) -> pa.Array:
     data["micros"] = stored["nanos"] // 1000
     data["days"], data["months"] = stored["days"], stored["months"]
     return _with_nulls_of(values, _of_width(data.view("u1"), len(values), 16))
+
+
+def interval_nanos(values: pa.Array) -> pa.Array:
+    """What month-day-nano intervals hold below a day."""
+    import numpy as np
+    import pyarrow as pa
+
+    nanos = np.ascontiguousarray(_interval_parts(values)["nanos"])
+    return pa.array(nanos, pa.int64(), mask=~_valid(values))
+
+
+def _interval_parts(values: pa.Array) -> np.ndarray:
+    import numpy as np
+
+    parts = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanos", "<i8")])
+    return np.frombuffer(values.buffers()[1], dtype=parts)[values.offset : values.offset + len(values)]
 
 
 def uuid_wire(texts: pa.Array) -> pa.Array:
@@ -265,4 +280,13 @@ def _replace(packed: pa.Array, odd: pa.Array, texts: pa.Array, encode: Callable[
     return pc.replace_with_mask(packed, odd, odd_bytes)
 
 
-__all__ = ["characters", "fixed_wire", "interval_wire", "jsonb_wire", "list_wire", "numeric_wire", "uuid_wire"]
+__all__ = [
+    "characters",
+    "fixed_wire",
+    "interval_nanos",
+    "interval_wire",
+    "jsonb_wire",
+    "list_wire",
+    "numeric_wire",
+    "uuid_wire",
+]
