@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import traceback
 from collections.abc import Sequence
 
 import typer
@@ -17,6 +16,7 @@ from penstock.cli.mistakes import (
     explain_unexpected,
     print_error,
     print_json_error,
+    print_traceback,
     usage_to_json,
 )
 from penstock.errors import EXIT_TABLE_FAILED, EXIT_USAGE, PenstockError
@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error("stopped before anything was done")
         return EXIT_INTERRUPTED
     except (PenstockError, ExplainedError) as error:
-        _trace(error, wanted=debug)
+        print_traceback(error, wanted=debug)
         return _failed(error, as_json="--json" in words)
     except Exception as error:  # noqa: BLE001 - the rim of the process: one line for people, the rest into a file
-        _trace(error, wanted=debug)
+        print_traceback(error, wanted=debug)
         return _failed(explain_unexpected(error), as_json="--json" in words)
 
 
@@ -68,11 +68,6 @@ def _failed(error: PenstockError | ExplainedError, *, as_json: bool) -> int:
     else:
         print_error(str(error))
     return error.exit_code if isinstance(error, PenstockError) else EXIT_TABLE_FAILED
-
-
-def _trace(error: BaseException, *, wanted: bool) -> None:
-    if wanted:
-        traceback.print_exception(error)
 
 
 __all__ = ["main"]

@@ -76,3 +76,8 @@ def print_json_error(error: dict[str, Json]) -> None:
 def print_error(text: str) -> None:
     typer.secho("error: ", fg="red", err=True, nl=False)
     typer.echo(printable(redactor.redact(text), keep="\n"), err=True)
+
+
+def print_traceback(error: BaseException, *, wanted: bool) -> None:
+    if wanted:
+        sys.stderr.write(redactor.redact("".join(traceback.format_exception(error))))

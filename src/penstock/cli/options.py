@@ -19,7 +19,7 @@ from penstock.values import Json
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Write log lines in JSON to standard error.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; it may quote rows.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli.mistakes import error_to_json, print_error
+from penstock.cli.mistakes import error_to_json, print_error, print_traceback
 from penstock.cli.options import PipelineName, TableOption, Tags, tags_of
 from penstock.cli.plan import show_plan
 from penstock.cli.project_options import ProjectCall, project_command
@@ -55,8 +55,9 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
             result = project.run(selection, options, bus=bus, stop=request.event)
     if result.state == "stopped":
         result = replace(result, exit_code=request.exit_code(result.exit_code))
-    if not call.as_json:
-        for error in result.errors.values():
+    for error in result.errors.values():
+        print_traceback(error, wanted=call.debug)
+        if not call.as_json:
             print_error(str(error))
     return call.answer(result_to_json(result), lambda s: None if quiet else show(s, result), exit_code=result.exit_code)
 

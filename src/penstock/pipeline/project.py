@@ -44,6 +44,7 @@ from penstock.steps.replicate_step import Reading, ReplicateStep
 from penstock.steps.survey import Surveyed, describe_lag
 from penstock.steps.verify import Findings, verify_table
 from penstock.telemetry.events import Bus, RunFinished, RunStarted
+from penstock.telemetry.logs import redactor
 from penstock.values import ReadRequest, RunId, RunRecord, RunState, Strategy, StreamName, TableRecord, utc_now
 
 Answer = TypeVar("Answer")
@@ -139,7 +140,8 @@ class Project:
         state: RunState = "stopped" if stopped else "failed" if errors else "succeeded"
         first = next(iter(errors.values()), None)
         rows = sum(o.record.rows_written for o in outcomes)
-        done = self._finish(replace(run, state=state, error=first.what if first else None), bus, rows)
+        told = redactor.redact(first.what) if first else None
+        done = self._finish(replace(run, state=state, error=told), bus, rows)
         records = tuple(o.record for o in outcomes)
         return RunResult(run.run_id, state, run.started_at, done.finished_at or utc_now(), records, code, errors)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 from itertools import groupby
+from pathlib import Path
 
 from penstock.errors import (
     EXIT_DONE,
@@ -36,6 +38,7 @@ from penstock.telemetry.events import (
     TablePlanned,
     TableStarted,
 )
+from penstock.telemetry.logs import redactor
 from penstock.values import RunId, TableRecord, TableState, utc_now
 
 
@@ -111,7 +114,8 @@ class Runner:
         if not error.retryable or attempt > self.retry.retries or self.stop.is_set():
             return False
         wait = self.retry.wait_before(attempt)
-        self.bus.emit(Retrying(table, attempt, self.retry.retries + 1, wait, type(error).__name__, error.what))
+        what = redactor.redact(error.what)
+        self.bus.emit(Retrying(table, attempt, self.retry.retries + 1, wait, type(error).__name__, what))
         return not self.stop.wait(wait)
 
     def _run_table(self, table: Surveyed) -> TableOutcome:
@@ -154,16 +158,14 @@ class Runner:
         except PenstockError as error:
             return task.fail(error)
         except Exception as error:  # noqa: BLE001 - the edge of a table: one table's bug must not take down the others
-            internal = PenstockError(f"unexpected {type(error).__name__}: {error}", where=task.table.step.where)
-            internal.__cause__ = error
-            return task.fail(internal)
+            return task.fail(_unexpected(error, task.table.step.where))
 
     def _finish(self, outcome: TableOutcome) -> TableOutcome:
         record = replace(outcome.record, finished_at=utc_now())
         self.backend.record_table(record)
         seconds = ((record.finished_at or record.started_at) - record.started_at).total_seconds()
         if outcome.error is not None:
-            self.bus.emit(TableFailed(record.target, type(outcome.error).__name__, str(outcome.error)))
+            self.bus.emit(TableFailed(record.target, type(outcome.error).__name__, record.error or ""))
         elif record.state == "idle":
             self.bus.emit(TableIdle(record.target))
         elif record.state == "succeeded":
@@ -266,7 +268,8 @@ class _TableTask:
         return TableOutcome(replace(self.record, state=state, cursor_after=after))
 
     def fail(self, error: PenstockError) -> TableOutcome:
-        return TableOutcome(replace(self.record, state=self._state_of(error), error=str(error)), error)
+        told = redactor.redact(str(error))
+        return TableOutcome(replace(self.record, state=self._state_of(error), error=told), error)
 
     def _state_of(self, error: PenstockError) -> TableState:
         if isinstance(error, CommitUnknownError):
@@ -281,6 +284,17 @@ class _TableTask:
 def _printed_cursor(table: Surveyed) -> str | None:
     cursor = table.head.position.cursor if table.head else None
     return str(cursor) if cursor else None
+
+
+def _unexpected(error: Exception, where: str | None) -> PenstockError:
+    """An exception nobody foresaw, told by its place: its own text, which the cause keeps, may hold a row."""
+    origin = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" in {Path(origin[0].filename).name}:{origin[0].lineno}" if origin else ""
+    internal = PenstockError(
+        f"unexpected {type(error).__name__}{place}", where=where, fix="run it again with --debug to see its traceback"
+    )
+    internal.__cause__ = error
+    return internal
 
 
 def exit_code_of(errors: Mapping[str, PenstockError]) -> int:

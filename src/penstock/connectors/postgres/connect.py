@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.connectors.postgres import loop
-from penstock.connectors.postgres.explain import driver_errors, explain_error, safe_message
+from penstock.connectors.postgres.explain import driver_errors, explain_error, safe_message, without_frames
 from penstock.errors import ConfigError, PenstockError
 from penstock.values import Connection, Secret
 
@@ -30,43 +30,66 @@ def address_of(connection: Connection) -> str:
 
 async def open_connection(connection: Connection, *, application: str) -> asyncpg.Connection:
     """Log in. Raises ConfigError (login, database, host name, TLS) or a transient PenstockError (refused, lost)."""
-    password = _reveal(connection.password)
+    password = _Password(connection.password)
     try:
         return await _connect(connection, password, application)
     except ConfigError as error:
-        if getattr(error.__cause__, "sqlstate", None) not in _WRONG_LOGIN or connection.password is None:
+        if getattr(error.__cause__, "sqlstate", None) not in _WRONG_LOGIN or not password.rotate():
             raise
-        rotated = _reveal(connection.password)
-        if rotated == password:
-            raise
-        return await _connect(connection, rotated, application)
+        return await _connect(connection, password, application)
 
 
-async def _connect(connection: Connection, password: str | None, application: str) -> asyncpg.Connection:
+class _Password:
+    """The password as the driver asks for it: no local variable of ours, which tracebacks may show, is the text."""
+
+    def __init__(self, secret: Secret | None) -> None:
+        self._secret = secret
+        self._text = _reveal(secret)
+
+    def __call__(self) -> str | None:
+        return self._text
+
+    def rotate(self) -> bool:
+        """Fetch it anew; whether it is another one."""
+        before, self._text = self._text, _reveal(self._secret)
+        return self._text != before
+
+
+async def _connect(connection: Connection, password: _Password, application: str) -> asyncpg.Connection:
+    try:
+        return await _log_in(connection, password, application)
+    except driver_errors() as error:
+        without_frames(error)
+        raise _explain_login(connection, error) from error
+
+
+async def _log_in(connection: Connection, password: _Password, application: str) -> asyncpg.Connection:
     import asyncpg
 
-    where = address_of(connection)
-    try:
-        return await asyncpg.connect(
-            host=_host(connection),
-            port=_port(connection),
-            user=connection.user or "postgres",
-            password=password,
-            database=_database(connection),
-            ssl=_tls(connection),
-            timeout=float(_text(connection.extra, "connect_timeout") or 30),
-            # DDL in a session would invalidate cached statements, and poolers do not keep them
-            statement_cache_size=0,
-            server_settings={"application_name": f"penstock {application}"[:63], "timezone": "UTC"},
-        )
-    except asyncpg.PostgresError as error:
-        raise explain_error(error, where=where) from error
-    except socket.gaierror as error:
-        raise _unknown_host(connection, error) from error
-    except ssl.SSLError as error:
-        raise _tls_failed(connection, error.reason or type(error).__name__) from error
-    except driver_errors() as error:
-        raise _unreachable(connection, error) from error
+    return await asyncpg.connect(
+        host=_host(connection),
+        port=_port(connection),
+        user=connection.user or "postgres",
+        password=password if password() is not None else None,  # without one the driver looks for .pgpass
+        database=_database(connection),
+        ssl=_tls(connection),
+        timeout=float(_text(connection.extra, "connect_timeout") or 30),
+        # DDL in a session would invalidate cached statements, and poolers do not keep them
+        statement_cache_size=0,
+        server_settings={"application_name": f"penstock {application}"[:63], "timezone": "UTC"},
+    )
+
+
+def _explain_login(connection: Connection, error: BaseException) -> PenstockError:
+    import asyncpg
+
+    if isinstance(error, asyncpg.PostgresError):
+        return explain_error(error, where=address_of(connection))
+    if isinstance(error, socket.gaierror):
+        return _unknown_host(connection, error)
+    if isinstance(error, ssl.SSLError):
+        return _tls_failed(connection, error.reason or type(error).__name__)
+    return _unreachable(connection, error)
 
 
 def _unknown_host(connection: Connection, error: socket.gaierror) -> PenstockError:

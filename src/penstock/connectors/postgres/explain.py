@@ -8,7 +8,7 @@ from penstock.errors import ConfigError, Fault, PenstockError
 
 _TRANSIENT = ("08", "53", "40", "57P", "55P03")
 _CONFIG = ("42", "28", "3D", "3F", "0A", "25006", "2BP01", "55006", "57014")
-_DATA = ("22", "23", "21", "44", "P0")
+_DATA = ("22", "23", "21", "44", "54", "P0")
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 _PLACE = re.compile(r", line \d+, column ([^:]+)$")
 
@@ -22,6 +22,7 @@ _FIXES = {
     "42501": "grant the user of the connection the right that is missing",
     "53300": "raise the server's max_connections, or lower max_connections of the connection",
     "53100": "free disk space at the server",
+    "54000": "PostgreSQL keeps a row in one page of 8 kB, long texts aside: load fewer columns, or narrower ones",
     "57014": "raise statement_timeout of the connection's user",
     "25006": "the server is read only: connect to the primary",
 }
@@ -49,6 +50,13 @@ def driver_errors() -> tuple[type[BaseException], ...]:
     import asyncpg
 
     return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError)
+
+
+def without_frames(error: BaseException | None) -> None:
+    """Take the driver's frames off a failed login and what it chains: their locals hold the password."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def safe_message(error: BaseException) -> str:
@@ -105,4 +113,4 @@ def _scrub(error: BaseException, what: str) -> None:
     error.args = (what,)
 
 
-__all__ = ["driver_errors", "explain_error", "fault_of", "safe_message"]
+__all__ = ["driver_errors", "explain_error", "fault_of", "safe_message", "without_frames"]

@@ -12,7 +12,7 @@ from typing import Any
 from penstock.connectors.postgres.adbc import AdbcSession
 from penstock.connectors.postgres.connect import address_of
 from penstock.connectors.postgres.decode import Decoder
-from penstock.connectors.postgres.explain import fault_of
+from penstock.connectors.postgres.explain import fault_of, without_frames
 from penstock.connectors.postgres.relay import CopyChunks, snapshot_of
 from penstock.connectors.postgres.settings import bind_sql, session_settings
 from penstock.connectors.postgres.types import ARRAY_MARK
@@ -104,6 +104,7 @@ def _connect(connection: Connection) -> AdbcSession:
     try:
         return AdbcSession(conninfo(connection))
     except _driver_errors() as error:
+        without_frames(error)
         raise explain_adbc(error, address_of(connection), None) from None
 
 
