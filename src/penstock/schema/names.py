@@ -11,15 +11,18 @@ from penstock.values import Limits
 NameCase = Literal["as_is", "lower", "upper"]
 
 
-def map_names(names: Sequence[str], limits: Limits, case: NameCase = "as_is", *, where: str = "") -> Mapping[str, str]:
-    """Destination name of each source name, within the destination's limits.
+def map_names(
+    names: Sequence[str], limits: Limits, case: NameCase = "as_is", *, where: str = "", added: int = 0
+) -> Mapping[str, str]:
+    """Destination name of each source name, within the destination's limits; `added` columns of ours come beside them.
 
     Raises ConfigError where two columns would become one, a name is too long for the destination, or there are more
     columns than it takes: nothing is shortened or merged silently.
     """
-    if len(names) > limits.columns:
+    if len(names) + added > limits.columns:
+        ours = f" and {added} of Penstock's own" if added else ""
         raise ConfigError(
-            f"{len(names)} columns, the destination takes at most {limits.columns}",
+            f"{len(names)} columns{ours}, the destination takes at most {limits.columns}",
             where=where,
             fix="choose fewer columns by custom_query or a transform",
         )

@@ -46,7 +46,7 @@ def shape_table(
     after_transform = _transformed(step, source_schema)
     added = {step.adding.ingested_at_column, *([step.adding.id_column] if step.adding.dedup_columns else [])}
     kept = after_transform.without(*added)
-    renames = dict(map_names(kept.names, limits, step.adding.case, where=step.where))
+    renames = dict(map_names(kept.names, limits, step.adding.case, where=step.where, added=len(added)))
     _require_columns(step, after_transform)
     _require_view(step, destination)
     fields = [_writable(replace(f, name=renames[f.name]), destination) for f in kept.fields]

@@ -116,9 +116,24 @@ class DuckdbLink:
         quotes_values = quotes_values or "constraint violation" in str(error)
         told = "" if quotes_values else f": {str(error).splitlines()[0]}"
         passing = not quotes_values and isinstance(error, duckdb.TransactionException | duckdb.IOException)
+        if quotes_values:
+            error.args = ()  # so that chaining it is safe
         return LoadError(
-            f"DuckDB {type(error).__name__}{told}", where=self._path, fault="transient" if passing else "data"
+            f"DuckDB {type(error).__name__}{told}",
+            where=self._path,
+            fix=_fix_of(error),
+            fault="transient" if passing else "data",
         )
+
+
+def _fix_of(error: Exception) -> str | None:
+    import duckdb
+
+    if isinstance(error, duckdb.ConstraintException):
+        return "correct the rows, or the table's constraints: NOT NULL, UNIQUE, CHECK"
+    if isinstance(error, duckdb.ConversionException):
+        return "correct the rows, or load the column as text: columns: {NAME: string}"
+    return None
 
 
 def _remembering(

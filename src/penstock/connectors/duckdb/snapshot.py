@@ -130,6 +130,8 @@ class DuckdbSnapshot:
         if _TOO_LONG in str(error):  # our own words, in whatever wrapping they come
             quotes, error = False, ValueError(f"an {_TOO_LONG}")
         told = "" if quotes else f": {str(error).splitlines()[0]}"
+        if quotes:
+            error.args = ()  # so that chaining it is safe
         passing = isinstance(error, duckdb.IOException)
         text = f"DuckDB {kind}{told}"
         fix = "read the column as text, as in columns: {NAME: string}" if quotes or _TOO_LONG in told else None

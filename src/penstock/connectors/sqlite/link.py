@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from penstock.connectors.sql.link import Stamp, Value
 from penstock.connectors.sqlite.cells import to_cell, to_cells
 from penstock.connectors.sqlite.dialect import SQLITE
+from penstock.connectors.sqlite.explain import safe_message
 from penstock.connectors.sqlite.locks import FileLock, lock_path, sweep_locks
-from penstock.errors import CommitUnknownError, FencedError, LoadError
+from penstock.errors import CommitUnknownError, Fault, FencedError, LoadError
 from penstock.values import TableName, TableSchema
 
 if TYPE_CHECKING:
@@ -154,7 +155,6 @@ class SqliteLink:
             raise self._explain(error) from error
 
     def _explain(self, error: Exception) -> LoadError:
-        """SQLite's messages name tables and columns, never values."""
         code = getattr(error, "sqlite_errorcode", None)
         if code is not None and code & 0xFF in _BUSY:
             return FencedError(
@@ -164,7 +164,9 @@ class SqliteLink:
                 retryable=True,
             )
         wire = isinstance(error, sqlite3.OperationalError)
-        return LoadError(f"SQLite: {error}", where=self._path, fault="transient" if wire and _is_io(code) else "data")
+        told, fix = safe_message(error)
+        fault: Fault = "transient" if wire and _is_io(code) else "data"
+        return LoadError(f"SQLite: {told}", where=self._path, fix=fix, fault=fault)
 
 
 def _is_io(code: int | None) -> bool:

@@ -15,6 +15,7 @@ from penstock.connectors.sql.extents import stepped_back
 from penstock.connectors.sql.link import Value
 from penstock.connectors.sql.selects import Arguments, Order
 from penstock.connectors.sqlite.cells import to_cell
+from penstock.connectors.sqlite.explain import safe_message
 from penstock.connectors.sqlite.link import close_idle, open_for_reading
 from penstock.errors import ConfigError, ExtractionError
 from penstock.values import Cursor
@@ -110,8 +111,9 @@ class SqliteSnapshot:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", None) or 0
             busy = code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR)
+            told, fix = safe_message(error)
             raise ExtractionError(
-                f"SQLite: {error}", where=self._path, fault="transient" if busy else "data"
+                f"SQLite: {told}", where=self._path, fix=fix, fault="transient" if busy else "data"
             ) from error
 
 
