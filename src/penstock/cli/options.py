@@ -34,6 +34,7 @@ TableOption = Annotated[
 ]
 Tags = Annotated[str | None, typer.Option("--tags", metavar="A,B", help="Only tables with any of these tags.")]
 
+MOST_ROWS = 2**63 - 1  # what any system takes after LIMIT
 # Keys whose text comes from systems and people; the others hold values that are typed and cannot hold a secret.
 FREE_TEXT = frozenset({"error", "message", "what", "where", "fix", "notes", "warnings"})
 

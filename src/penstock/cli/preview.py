@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from penstock.cli.options import MOST_ROWS
 from penstock.cli.project_options import ProjectCall, project_command
 from penstock.cli.screen import Screen, counted
 from penstock.pipeline.results import Preview, to_json
@@ -15,7 +16,7 @@ from penstock.pipeline.results import Preview, to_json
 def command(
     call: ProjectCall,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="A source or target name of the project.")],
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows.")] = 10,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=MOST_ROWS, help="How many rows.")] = 10,
 ) -> int:
     with call.project() as project:
         preview = project.preview(table, limit)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from penstock.cli.options import MOST_ROWS
 from penstock.cli.project_options import ProjectCall, project_command
 from penstock.cli.screen import Screen
 from penstock.cli.show import state_text
@@ -17,7 +18,7 @@ from penstock.values import RunRecord
 
 @project_command
 def command(
-    call: ProjectCall, limit: Annotated[int, typer.Option("--limit", min=1, help="How many runs.")] = 20
+    call: ProjectCall, limit: Annotated[int, typer.Option("--limit", min=1, max=MOST_ROWS, help="How many runs.")] = 20
 ) -> int:
     with call.project(warn=False) as project:
         backend = project.backend()

@@ -49,7 +49,9 @@ def load_project(
     variables = Environment(os.environ if environ is None else environ, found.parent / ".env")
     shaper = Shaper(findings, variables, found.parent, lenient=legacy)
     top = _read_top(root, shaper)
-    name = environment or top.get("default_environment") or DEFAULT_ENVIRONMENT
+    name = top.get("default_environment") or DEFAULT_ENVIRONMENT
+    if environment is not None:  # also where it is empty: a variable that is not set must not choose the default
+        name = environment
     node = _choose(root, name, shaper, asked=environment is not None)
     return _load_environment(node, name, found, shaper, project=top.get("project"))
 

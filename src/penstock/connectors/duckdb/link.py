@@ -131,6 +131,8 @@ def _fix_of(error: Exception) -> str | None:
 
     if isinstance(error, duckdb.ConstraintException):
         return "correct the rows, or the table's constraints: NOT NULL, UNIQUE, CHECK"
+    if "No space left on device" in str(error):
+        return "make room on the disk, then run again: nothing of this load is visible"
     if isinstance(error, duckdb.ConversionException):
         return "correct the rows, or load the column as text: columns: {NAME: string}"
     return None
