@@ -13,7 +13,8 @@ from penstock.records import dataclass
 
 MAX_BYTES = 5 << 20
 MAX_DEPTH = 60
-MAX_NODES = 200_000  # with aliases followed
+MAX_NODES = 200_000  # as written, as merged, and with aliases followed
+MAX_KEY = 1_000  # characters; a longer one would be compared with every known key
 MERGE = "<<"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -51,6 +52,7 @@ class _Composer:
         self._lenient = lenient
         self._anchors: dict[str, Node] = {}
         self._open: list[tuple[Node, list[Node]]] = []  # a container and what it holds so far
+        self._count = 0
 
     def compose(self) -> Node:
         from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -79,6 +81,9 @@ class _Composer:
     def _take(self, event: Any) -> Node | None:
         """Add the event to what is open; the root node once it is complete."""
         name = type(event).__name__
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise self._stop(f"more than {MAX_NODES} values", _mark(event), "split the project into several files")
         if name in ("SequenceStartEvent", "MappingStartEvent"):
             self._start(event, "sequence" if name == "SequenceStartEvent" else "mapping")
             return None
@@ -114,6 +119,8 @@ class _Composer:
         for key, value in zip(children[::2], children[1::2], strict=True):
             if key.kind != "scalar":
                 raise self._stop("a key must be plain text", key.mark, "write the key as one word")
+            if len(key.text) > MAX_KEY:
+                raise self._stop(f"a key of more than {MAX_KEY} characters", key.mark, "write the key as one word")
             node.pairs.append((key, value))
         return node
 
@@ -184,6 +191,7 @@ class _Merger:
         self._findings = findings
         self._lenient = lenient
         self._done: dict[int, Node] = {}
+        self._merged_pairs = 0
 
     def resolve(self, node: Node, path: Path = ()) -> Node:
         if id(node) in self._done:
@@ -203,6 +211,10 @@ class _Merger:
         for key, value in node.pairs:
             if key.plain and key.text == MERGE:
                 merged += self._merge_pairs(value, (*path, MERGE))
+                self._merged_pairs += len(merged)
+                if self._merged_pairs > MAX_NODES:
+                    where = f"{self._findings.file}:{value.mark.line}:{value.mark.column}"
+                    raise ConfigError(f"merge keys make this file larger than {MAX_NODES} values", where=where)
                 continue
             if key.text in own:
                 self._report_twice(key, own[key.text][0], (*path, key.text))

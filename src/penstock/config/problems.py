@@ -10,6 +10,8 @@ from typing import TypeAlias
 from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
 
+FOUND = "{found}"  # in what a validator says: the value as the file spells it, at most a line of it
+MOST_PROBLEMS = 100  # who has so many has one cause, and the rest would take long to find and to read
 Path: TypeAlias = "tuple[str | int, ...]"
 
 
@@ -49,8 +51,10 @@ class Findings:
     def error(
         self, what: str, path: Path, *, fix: str | None = None, mark: Mark | None = None, plugin: bool = False
     ) -> None:
-        """`mark` overrules the place that `path` leads to."""
+        """`mark` overrules the place that `path` leads to. Raises what there is at the hundredth."""
         self.problems.append(Problem(what, self._place(path, mark), format_path(path), fix, plugin))
+        if len(self.problems) >= MOST_PROBLEMS:
+            self.raise_if_any()
 
     def warn(self, what: str, path: Path, *, fix: str | None = None, mark: Mark | None = None) -> None:
         self.warnings.append(Problem(what, self._place(path, mark), format_path(path), fix))
@@ -82,7 +86,8 @@ class Findings:
             only = found[0]
             where = f"{only.place}, {only.path}" if only.path else only.place
             raise kind(only.what, where=where, fix=only.fix)
-        raise kind("\n".join([f"{len(found)} mistakes in {self.file}", *(str(p) for p in found)]))
+        least = "at least " if len(self.problems) >= MOST_PROBLEMS else ""
+        raise kind("\n".join([f"{least}{len(found)} mistakes in {self.file}", *(str(p) for p in found)]))
 
 
 def nearest(marks: Mapping[Path, Mark], path: Path) -> Mark | None:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from penstock.config.kinds import ConfigModel, Duration, Size
 from penstock.config.paths import PATH_KEYS, beside
+from penstock.config.problems import FOUND
 from penstock.config.secrets import SecretText
 from penstock.config.tables import ColumnNameCase, IfExists
 
@@ -150,5 +151,5 @@ class Settings(ConfigModel):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):  # not a zone, not a name, a folder of zones
-            raise ValueError(f"no time zone {value!r}; write one such as UTC or Europe/Berlin") from None
+            raise ValueError(f"no time zone {FOUND}; write one such as UTC or Europe/Berlin") from None
         return value

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from penstock.config.kinds import Bound, ConfigModel, Lookback
-from penstock.config.problems import suggest
+from penstock.config.problems import FOUND, suggest
 from penstock.config.units import has_unit, parse_duration, seconds_to_days
 from penstock.schema.types import SIMPLE, is_type
 from penstock.values import CursorType, NullCursors, ReplaceMode, Strategy
@@ -20,7 +20,7 @@ LakeEvolution = Literal["merge", "replace", "strict"]
 def _check_type(spelling: str) -> str:
     if not is_type(spelling):
         known = [*sorted(SIMPLE - {"null"}), "decimal(12,2)", "list<string>", "struct<a: int64>"]
-        raise ValueError(f"unknown type {spelling!r}; {suggest(spelling, known)}")
+        raise ValueError(f"unknown type {FOUND}; {suggest(spelling[:100], known)}")
     return spelling
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from penstock.config.problems import Path, suggest
+from penstock.config.problems import FOUND, Path, suggest
 from penstock.config.shape import Shaper
 from penstock.config.waiting import EXTRA_VALUES, REFUSED_VALUES
 from penstock.values import Secret
@@ -87,7 +87,7 @@ def _say(items: Sequence[Any], path: Path, value: Any, shaper: Shaper) -> tuple[
     errors = {item["type"]: item for item in items}
     if "value_error" in errors:
         text, _, fix = str(errors["value_error"]["ctx"]["error"]).partition("; ")
-        return text, fix or None
+        return text.replace(FOUND, shown), fix or None
     if "literal_error" in errors and isinstance(value, str):
         return _unknown_word(key, value, shown, errors["literal_error"])
     for kind, (word, limit) in _LIMITS.items():

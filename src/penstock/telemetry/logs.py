@@ -24,7 +24,8 @@ HIDDEN = "***"
 KEPT_DAYS = 30
 SHORTEST = 4  # hiding every "a" would garble a log and spell the secret out
 
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?P<tail>@)", re.IGNORECASE)
+# a scheme without a limit would make a long text take quadratic time
+_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]{0,30}://[^\s:/@]*:)[^\s/@]+(?P<tail>@)", re.IGNORECASE)
 _DSN_PASSWORD = re.compile(r"(?P<head>\b(?:password|passwd|pwd)\s*=\s*)(?:'[^']*'|[^\s;,&']+)", re.IGNORECASE)
 
 
