@@ -38,7 +38,12 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("what", CELLS)
+ALSO_AT_HOME = ("text in a number", "no moment", "infinity", "a year too far")  # in the connectors' own tests
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[pytest.mark.faults] if what in ALSO_AT_HOME else []) for what in CELLS]
+)
 def test_a_cell_that_its_type_cannot_hold_ends_the_load_with_a_way_out_and_is_not_told(
     make_lab: MakeLab, what: str
 ) -> None:

@@ -101,7 +101,9 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[pytest.mark.faults] if way in ("dotenv", "literal") else []) for way in WAYS]
+)
 def test_a_refused_password_is_told_by_no_command_and_kept_in_no_file(tmp_path: Path, way: str) -> None:
     with server_that_refuses_the_password() as port:
         project = write(tmp_path, SERVER | {"port": port, "password": WAYS[way]})
