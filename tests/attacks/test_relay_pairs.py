@@ -53,7 +53,6 @@ REFUSED = (
     ("interval", "interval(0)", "'1.5 seconds'"),
     ("bit(8)", "bit varying(4)", "B'10101010'"),
     ("bit varying", "bit(1)", "B'10'"),
-    ("numeric[]", "numeric(5,1)[]", "'{1.25}'"),
 )
 
 # source type, target type, what is in the target already, a value, what it is as text there
@@ -78,6 +77,7 @@ KEPT = (
     ("src.mood", "text", "'zz'", "'b'", "b"),
     ("text", "src.mood", "'a'", "'zz'", "zz"),
     ("integer[]", "bigint[]", "'{5000000000}'", "'{1,2}'", "{1,2}"),
+    ("numeric[]", "numeric(5,1)[]", "'{1.5}'", "'{1.25}'", "{1.25}"),
     ("integer[]", "integer[]", "'{1}'", "'{{1,2},{3,4}}'", "{{1,2},{3,4}}"),
     ("bigint", "src.positive", "5", "-5", "-5"),
     ("oid", "integer", "-5", "4000000000", "4000000000"),
