@@ -105,6 +105,16 @@ def test_a_full_refresh_starts_a_generation(shop: Shop) -> None:
     assert shop.target("SELECT min(id), count(*) FROM orders") == [(2, 4)]
 
 
+def test_a_full_refresh_in_place_gives_the_table_the_columns_that_are_new(shop: Shop) -> None:
+    """A key that a transform may have doubled meets a stage first, so the old table stays, and follows the stream."""
+    transformed = UPSERT.replace("write_key: [id]", 'write_key: [id], transform_sql: "SELECT %s FROM input"')
+    penstock.run(shop.write(transformed % "id, input.at"))
+    plan = penstock.plan(path := shop.write(transformed % "*, 'x' || input.at AS at_text"), full_refresh=True)
+    assert plan.tables[0].steps[0].startswith("add columns: item string, amount decimal(10,2), at_text string")
+    penstock.run(path, full_refresh=True)
+    assert shop.target("SELECT item, at_text FROM orders WHERE id = 5") == [("item 5", "x5")]
+
+
 def test_a_replace_follows_deletes(shop: Shop) -> None:
     path = shop.write(FULL)
     penstock.run(path)

@@ -228,11 +228,16 @@ def prepare(table: Surveyed, parties: Parties, session: ReadSession) -> Prepared
     attachments = _attachments(table, parties.destination)
     replaced = _is_replaced(step, attachments)
     basis = None if replaced and step.writing.evolution == "evolve" else table.table
-    shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper)
     writers = _count_writers(step, splits, parties.destination)
-    recipe = plan_load(
-        _wish(table, shaping, bounds, writers, attachments), parties.destination.operations, where=step.where
-    )
+
+    def shaped(basis: TableSchema | None) -> tuple[Shaping, Recipe]:
+        shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper)
+        wish = _wish(table, shaping, bounds, writers, attachments)
+        return shaping, plan_load(wish, parties.destination.operations, where=step.where)
+
+    shaping, recipe = shaped(basis)
+    if basis is None and table.table is not None and recipe.replace_mode == "in_place":
+        shaping, recipe = shaped(table.table)  # the table stays after all, so its columns must follow the stream
     boundary = _boundary(table, bounds, parties.destination)
     relayed = _relay_splits(table, shaping, recipe, parties, splits, boundary)
     plan = _load_plan(table, parties, shaping, recipe, bounds)
