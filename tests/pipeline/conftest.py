@@ -33,6 +33,11 @@ class Shop:
         finally:
             database.close()
 
+    def change_target(self, statement: str) -> None:
+        with sqlite3.connect(self.folder / "target.db") as database:
+            database.execute(statement)
+        database.close()
+
     def write(self, tables: str, settings: str = "{retries: 0}") -> Path:
         """`tables` is the YAML list of one pipeline's tables, in flow style, a line each."""
         lines = "\n".join(f"        {line.strip()}" for line in tables.strip().splitlines())

@@ -254,6 +254,24 @@ def test_verify_of_a_keyless_table_says_so(shop: Shop) -> None:
     assert project.verify()[0].state == "different"
 
 
+def test_verify_compares_what_delete_insert_wrote_where_the_source_has_one_row_of_a_key(shop: Shop) -> None:
+    project = shop.open(UPSERT.replace("upsert", "delete_insert"))
+    project.run()
+    assert (project.verify()[0].state, project.verify()[0].rows_source) == ("equal", 5)
+    shop.change_target("DELETE FROM orders WHERE id = 4")
+    verdict = project.verify()[0]
+    assert (verdict.state, verdict.sample) == ("different", ("missing: (id) = (4)",))
+
+
+def test_verify_calls_nothing_equal_that_it_cannot_compare(shop: Shop) -> None:
+    project = shop.open(UPSERT.replace("upsert", "delete_insert").replace("[id]", "[item]"))
+    project.run()
+    shop.change_target("DELETE FROM orders WHERE id = 4")
+    verdict = project.verify()[0]
+    assert (verdict.state, verdict.rows_target) == ("unchecked", 4)
+    assert "nothing to compare it with" in verdict.notes[0]
+
+
 def test_status_reads_the_ledger(shop: Shop) -> None:
     project = shop.open(APPEND)
     assert project.status()[0].state == "never loaded"

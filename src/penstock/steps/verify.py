@@ -55,8 +55,7 @@ def verify_table(table: Surveyed, parties: Parties, target_source: Source) -> Fi
         tally = _read_into(book, "target", _target_request(table), target_source, parties, shape.plain)
         ledger = _check_ledger(table, parties.destination, tally, shape)
         if not key:
-            note = "keyless: checked against the ledger only, not against the source"
-            return replace(ledger, notes=(*ledger.notes, note))
+            return _without_source(ledger)
         return _compare_with_source(table, parties, target_source, book, shape, ledger)
     finally:
         book.close()
@@ -89,7 +88,20 @@ def _comparable_key(table: Surveyed, source_key: tuple[str, ...]) -> tuple[str, 
     writing = table.step.writing
     if writing.strategy in ("upsert", "merge"):
         return tuple(writing.key)
-    return source_key if writing.strategy == "replace" and table.step.transform is None else ()
+    if not source_key or table.step.transform is not None:
+        return ()
+    if writing.strategy == "delete_insert" and set(source_key) <= set(writing.key):
+        return tuple(writing.key)
+    return source_key if writing.strategy == "replace" else ()
+
+
+def _without_source(ledger: Findings) -> Findings:
+    """No key names one row of either side: what the ledger counts is all that can be said."""
+    if ledger.rows_ledger is not None:
+        note = "keyless: checked against the ledger only, not against the source"
+        return replace(ledger, notes=(*ledger.notes, note))
+    note = "nothing to compare it with: no key names one row, and the ledger does not count rows that were replaced"
+    return Findings("unchecked", ledger.rows_target, notes=(note,))
 
 
 def _target_request(table: Surveyed) -> ReadRequest:
