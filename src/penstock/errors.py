@@ -19,6 +19,7 @@ What a caller does next is in the attributes: `retryable`, `fault`, `exit_code`.
 
 from __future__ import annotations
 
+import signal
 from typing import Literal
 
 Fault = Literal["config", "data", "transient", "internal"]
@@ -147,7 +148,8 @@ class Interrupted(PenstockError):  # noqa: N818 - a stop on request is not an er
     """A signal asked the run to stop; what was committed stays, the rest left no trace."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}", fix="run the same command again: it resumes")
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name}", fix="run the same command again: it resumes")
         self.exit_code = 128 + signal_number
 
 

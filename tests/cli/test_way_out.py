@@ -162,7 +162,7 @@ def test_a_result_with_an_interrupted_table_is_json() -> None:
     shown = to_json(result)
     assert isinstance(shown, dict)
     assert shown["started_at"] == "2026-01-02T03:04:05+00:00"
-    assert "stopped by signal 2" in str(shown["errors"])
+    assert "stopped by SIGINT" in str(shown["errors"])
 
 
 def test_what_json_cannot_say_is_said_as_text() -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import penstock
-from penstock.errors import ConfigError, PenstockError, RefusedError
+from penstock.errors import ConfigError, PenstockError, RefusedError, TransformError
 from penstock.pipeline.results import RunResult
 from tests.pipeline.conftest import Shop
 
@@ -202,6 +202,20 @@ def test_what_is_no_frame_is_an_error_that_names_the_choices(shop: Shop) -> None
         penstock.load(shop.write(FULL), table="orders", df=[1, 2])
 
 
+def test_sql_that_fails_on_a_row_names_its_table_and_where_the_text_is(shop: Shop) -> None:
+    query = ', transform_sql: "SELECT *, item::INTEGER AS n FROM input"}'
+    with pytest.raises(TransformError, match="ConversionException") as caught:
+        penstock.run(shop.write(FULL.replace("}", query)))
+    assert str(caught.value.where).endswith("penstock.yaml:13:11")
+    assert str(caught.value.fix).endswith("`--debug` shows it")
+
+
+def test_sql_that_names_no_column_says_which_and_how_to_find_the_right_one(shop: Shop) -> None:
+    with pytest.raises(TransformError, match='"nope" not found') as caught:
+        penstock.run(shop.write(FULL.replace("}", ', transform_sql: "SELECT nope FROM input"}')))
+    assert "`penstock preview`" in str(caught.value.fix)
+
+
 def test_verify_finds_what_somebody_changed(shop: Shop) -> None:
     project = shop.open(UPSERT)
     project.run()
@@ -323,7 +337,7 @@ def test_importing_penstock_loads_nothing_heavy() -> None:
 
 
 def test_every_public_name_is_there_and_sorted() -> None:
-    assert sorted(penstock.__all__) == penstock.__all__
+    assert sorted(penstock.__all__) == penstock.__all__ == dir(penstock)
     for name in penstock.__all__:
         assert getattr(penstock, name) is not None
 

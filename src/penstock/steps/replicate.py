@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from penstock.engines.scope import TransformContext, bind
-from penstock.errors import ConfigError, LoadError, PenstockError
+from penstock.errors import ConfigError, LoadError, PenstockError, TransformError
 from penstock.failpoints import failpoint
 from penstock.loading.plan import Recipe, Wish, plan_load
 from penstock.protocols import (
@@ -134,7 +134,12 @@ def _move(prepared: Prepared, parties: Parties, table: Surveyed) -> Moved:
         progress=parties.progress,
         stop=parties.stop,
     )
-    return parties.engine.relay(job) if prepared.relay else parties.engine.move(job)
+    try:
+        return parties.engine.relay(job) if prepared.relay else parties.engine.move(job)
+    except TransformError as error:
+        if error.where is None:  # SQL of the project file: it has no other place
+            error.locate(step.where)
+        raise
 
 
 def bound_transform(step: ReplicateStep, parties: Parties) -> Transform | None:

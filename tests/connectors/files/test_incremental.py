@@ -109,11 +109,19 @@ def test_lookback_moves_the_next_start_and_not_the_cursor(lake: Lake, kind: str)
 
 def test_a_row_without_cursor_fails_the_read_unless_it_may_be_skipped(lake: Lake) -> None:
     lake.put("x.csv", "v,w\n1,1\n,2\n")
-    with pytest.raises(ExtractionError, match="1 rows without a cursor"):
-        lake.read("x.csv", cursor=V, after=START)
+    with pytest.raises(ExtractionError, match="1 row without a cursor") as caught:
+        lake.read("*.csv", cursor=V, after=START)
+    assert caught.value.where == "x.csv"
     assert lake.read("x.csv", cursor=CursorSpec(("v",), nulls="skip"), after=START) == [{"v": 1, "w": 1}]
     with pytest.raises(ConfigError, match="null_cursors include"):
         lake.read("x.csv", cursor=CursorSpec(("v",), nulls="include"), after=START)
+
+
+def test_a_cursor_of_another_type_names_its_file(lake: Lake) -> None:
+    lake.put("x.csv", "v\n1\n")
+    lake.put("y.csv", "v\nx2\n")
+    with pytest.raises(ExtractionError, match=r"y\.csv: a cursor that is no int in v"):
+        lake.read("*.csv", cursor=CursorSpec(("v",), type="int"), after=START)
 
 
 def test_of_several_cursor_columns_the_greatest_counts(lake: Lake) -> None:

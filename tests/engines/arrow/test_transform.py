@@ -258,7 +258,7 @@ def test_annotations_written_as_text_are_understood(engine: ArrowEngine, tmp_pat
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("def f(df): return df", "settings.transform_frame \\(pyspark\\)"),
+        ("def f(df): return df", "nothing says which frame the parameter 'df' wants\n"),
         ("def f(df: int): return df", "builtins.int is no frame"),
         ("def f(df: 'pyspark.sql.DataFrame'): return df", "needs the spark engine"),
         ("def f(): return 1", "write \\(df\\) or \\(df, ctx\\)"),

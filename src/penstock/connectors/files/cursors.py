@@ -158,15 +158,15 @@ def to_cursor(kind: CursorType, value: object) -> Cursor:
     return Cursor(kind, cast("int | Decimal | date | datetime | str", value))
 
 
-def pick_rows(rule: CursorRule | None, stream: StreamName, rows: pa.RecordBatch) -> Batch:
-    """The wanted rows with their cursors. Raises ExtractionError where a row has none and `nulls` says fail."""
+def pick_rows(rule: CursorRule | None, stream: StreamName, file: str, rows: pa.RecordBatch) -> Batch:
+    """The wanted rows of a file with their cursors. Raises ExtractionError where a row has none, `nulls` being fail."""
     import pyarrow.compute as pc
 
     if rule is None:
         return Batch(stream, rows)
-    cursors = cursor_values(rule, stream, rows)
+    cursors = cursor_values(rule, file, rows)
     if cursors.null_count:
-        _refuse_nulls(rule, stream, cursors)
+        _refuse_nulls(rule, file, cursors)
     keep = _wanted(rule, cursors)
     if keep is not None:
         rows, cursors = rows.filter(keep), cursors.filter(keep)
@@ -174,7 +174,7 @@ def pick_rows(rule: CursorRule | None, stream: StreamName, rows: pa.RecordBatch)
     return Batch(stream, rows, cursors, to_cursor(rule.type, highest) if highest is not None else None)
 
 
-def cursor_values(rule: CursorRule, stream: StreamName, rows: pa.RecordBatch) -> pa.Array:
+def cursor_values(rule: CursorRule, file: str, rows: pa.RecordBatch) -> pa.Array:
     """The greatest of the cursor columns, row by row."""
     import pyarrow.compute as pc
 
@@ -182,8 +182,8 @@ def cursor_values(rule: CursorRule, stream: StreamName, rows: pa.RecordBatch) ->
         columns = [fit_column(rows.column(name), rule.kind, strict=False) for name in rule.columns]
     except BadCellError as error:
         raise ExtractionError(
-            f"{stream}: a cursor that is no {rule.type} in {', '.join(rule.columns)}",
-            where=str(stream),
+            f"{file}: a cursor that is no {rule.type} in {', '.join(rule.columns)}",
+            where=file,
             fix="correct the cell, or set iterate_column_type",
         ) from error
     if len(columns) == 1:
@@ -191,11 +191,12 @@ def cursor_values(rule: CursorRule, stream: StreamName, rows: pa.RecordBatch) ->
     return pc.max_element_wise(*columns, skip_nulls=True)
 
 
-def _refuse_nulls(rule: CursorRule, stream: StreamName, cursors: pa.Array) -> None:
+def _refuse_nulls(rule: CursorRule, file: str, cursors: pa.Array) -> None:
     if rule.nulls == "fail":
+        rows = "1 row" if cursors.null_count == 1 else f"{cursors.null_count:,} rows"
         raise ExtractionError(
-            f"{stream}: {cursors.null_count} rows without a cursor in {', '.join(rule.columns)}",
-            where=str(stream),
+            f"{file}: {rows} without a cursor in {', '.join(rule.columns)}",
+            where=file,
             fix="fill the column, or set null_cursors: skip",
         )
 
@@ -250,13 +251,13 @@ def step_back(cursor: Cursor, spec: CursorSpec) -> Cursor:
     return replace(cursor, value=value - int(span))
 
 
-def highest_cursor(rule: CursorRule, batches: Iterator[pa.RecordBatch], stream: StreamName) -> Cursor | None:
-    """The highest cursor of rows read for nothing else."""
+def highest_cursor(rule: CursorRule, batches: Iterator[tuple[str, pa.RecordBatch]]) -> Cursor | None:
+    """The highest cursor of rows read for nothing else, each batch with the name of its file."""
     import pyarrow.compute as pc
 
     highest = None
-    for rows in batches:
-        found = pc.max(cursor_values(rule, stream, rows)).as_py()
+    for file, rows in batches:
+        found = pc.max(cursor_values(rule, file, rows)).as_py()
         if found is not None and (highest is None or found > highest):
             highest = found
     return to_cursor(rule.type, highest) if highest is not None else None

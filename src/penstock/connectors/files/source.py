@@ -169,8 +169,8 @@ def _upper(
     if known is not None or request.cursor is None or not request.cursor.lookback or request.after is None:
         return known
     plan = ReadPlan(root, _only(described.schema, rule), described.inferred)
-    batches = (batch for ref in listing.files for batch in read_file(plan, ref))
-    return highest_cursor(rule, batches, request.stream)
+    batches = ((ref.path, batch) for ref in listing.files for batch in read_file(plan, ref))
+    return highest_cursor(rule, batches)
 
 
 def _only(schema: TableSchema, rule: CursorRule) -> TableSchema:
@@ -356,7 +356,7 @@ class FilesReader:
         left = work["limit"]
         for ref in (FileRef.from_json(f) for f in work["files"]):
             for rows in read_file(plan, ref):
-                batch = pick_rows(rule, split.stream, rows)
+                batch = pick_rows(rule, split.stream, ref.path, rows)
                 if left is not None:
                     batch = _first_rows(batch, left)
                     left -= batch.rows.num_rows

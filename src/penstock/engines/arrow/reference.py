@@ -149,11 +149,9 @@ def _frame_kind(
     if parameter.annotation is inspect.Parameter.empty:
         named = FRAME_NAMES.get(default_frame or "pyspark")
         if named is None:
+            unknown = f"; settings.transform_frame {default_frame!r} is none of this engine" if default_frame else ""
             raise ConfigError(
-                f"the parameter {parameter.name!r} says not which frame it wants, and settings.transform_frame "
-                f"({default_frame or 'pyspark'}) is none of this engine's",
-                where=where,
-                fix=choices,
+                f"nothing says which frame the parameter {parameter.name!r} wants{unknown}", where=where, fix=choices
             )
         return FRAMES[named]
     name = _canonical(parameter.annotation, module)

@@ -25,6 +25,9 @@ _SPEAK_OF_CODE: Final = frozenset(
         "SchemaFieldNotFoundError",
     }
 )
+_CORRECT: Final = "correct the transform; `penstock preview` shows the rows it gets"
+_LOOK_AT_DEBUG: Final = "the error's own text is left out, as it may quote rows: `--debug` shows it"
+_LOOK_ELSEWHERE: Final = f"{_LOOK_AT_DEBUG}, and so does `penstock test` on a fixture"
 
 
 def user_error(error: BaseException, path: Path | None, what: str, *, fallback: str | None = None) -> TransformError:
@@ -42,11 +45,12 @@ def user_error(error: BaseException, path: Path | None, what: str, *, fallback: 
             fix="use the relation's own methods: df.query('t', 'SELECT ... FROM t'), df.filter(...), df.project(...)",
         )
     kind = "SystemExit (sys.exit)" if isinstance(error, SystemExit) else type(error).__name__
-    text = f": {_first_line(error)}" if type(error).__name__ in _SPEAK_OF_CODE else ""
+    told = type(error).__name__ in _SPEAK_OF_CODE
+    text = f": {_first_line(error)}" if told else ""
     return TransformError(
         f"{what} raised {kind}{text}",
         where=(_user_line(error, path) if path is not None else None) or fallback or (str(path) if path else None),
-        fix="the error's own text is left out where it may quote rows: run `penstock test` on a fixture to see it",
+        fix=_CORRECT if told else _LOOK_ELSEWHERE if path is not None else _LOOK_AT_DEBUG,
     )
 
 
