@@ -37,6 +37,7 @@ from penstock.values import (
 )
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from penstock.values import RunRecord, TableRecord
@@ -185,6 +186,13 @@ class Attached(Protocol):
     def attachments(self, table: TableName) -> Sequence[str]:
         """Views, foreign keys, triggers and the like that a swap of the table would lose or break."""
         ...
+
+
+@runtime_checkable
+class KeptOpen(Protocol):
+    """A destination that is dear to open: it may stay open between the looks of one command."""
+
+    def kept_open(self) -> AbstractContextManager[None]: ...
 
 
 @runtime_checkable

@@ -26,11 +26,15 @@ else:
         if by_value:
             shared |= {"__eq__": _is_equal, "__hash__": _hash if frozen else None}
         if frozen:
-            shared |= {"__setattr__": _set_once, "__delattr__": _refuse_to_delete}
+            set_once = _set_slot_once if options.get("slots") else _set_once
+            shared |= {"__setattr__": set_once, "__delattr__": _refuse_to_delete}
         for name, method in shared.items():
             if name not in cls.__dict__ or (name == "__hash__" and cls.__dict__[name] is None):
                 setattr(cls, name, method)
         return dataclasses.dataclass(cls, eq=False, repr=False, **wishes)
+
+
+_assign = object.__setattr__
 
 
 def _show(self: Any) -> str:
@@ -62,15 +66,18 @@ def _hashed(cls: Any) -> tuple[str, ...]:
 
 
 def _set_once(self: Any, name: str, value: object) -> None:
-    """What `__init__` sets, nobody sets again."""
-    if name not in type(self).__dataclass_fields__ or _is_set(self, name):
-        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
-    object.__setattr__(self, name, value)
-
-
-def _is_set(self: Any, name: str) -> bool:
+    """What `__init__` sets, nobody sets again. A default may stand in the class: only the instance's values count."""
     is_slot = isinstance(getattr(type(self), name, None), MemberDescriptorType)
-    return hasattr(self, name) if is_slot else name in self.__dict__
+    if name not in type(self).__dataclass_fields__ or (hasattr(self, name) if is_slot else name in self.__dict__):
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+    _assign(self, name, value)
+
+
+def _set_slot_once(self: Any, name: str, value: object) -> None:
+    """The same where every field is a slot, and an empty one is not found. Runs for each field of each object."""
+    if hasattr(self, name) or name not in type(self).__dataclass_fields__:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+    _assign(self, name, value)
 
 
 def _refuse_to_delete(self: Any, name: str) -> None:

@@ -220,9 +220,9 @@ def _backend_without_foreign(node: Node, path: YamlPath, shaper: Shaper) -> Node
 
 
 def _check_backend(variant: str, path: YamlPath, written: Node | None, shaper: Shaper) -> None:
-    installed = plugins.backend_names()
-    if variant in installed or written is None or written.kind != "scalar" or written.is_null:
+    if written is None or written.kind != "scalar" or written.is_null or plugins.has_backend(variant):
         return
+    installed = plugins.backend_names()
     shaper.findings.marks[path] = written.mark
     feature = BACKENDS.get(variant)
     if feature is not None:

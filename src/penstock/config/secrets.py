@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,7 +88,7 @@ def _fetcher(kind: str, base_dir: Path, place: str) -> Callable[[str, Environmen
 
 def provider_names() -> Sequence[str]:
     """The installed secret providers, entry points of the group `penstock.secrets`."""
-    return sorted({point.name for point in entry_points(group=plugins.SECRETS)})
+    return plugins.Registry(plugins.SECRETS).names()
 
 
 def _filled(text: str, environment: Environment, place: str) -> str:

@@ -201,9 +201,8 @@ def _sums_query(columns: int) -> str:
 def _hashable(rows: pa.RecordBatch) -> pa.RecordBatch:
     """The columns renamed by position; decimals over 38 digits as text, which DuckDB has no type for."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    columns = [pc.cast(c, pa.string()) if pa.types.is_decimal256(c.type) else c for c in rows.columns]
+    columns = [c.cast(pa.string()) if pa.types.is_decimal256(c.type) else c for c in rows.columns]
     return pa.RecordBatch.from_arrays(columns, names=[f"c{number}" for number in range(len(columns))])
 
 

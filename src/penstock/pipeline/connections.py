@@ -9,7 +9,7 @@ from dataclasses import field
 
 from penstock.errors import ConfigError, PenstockError
 from penstock.plugins import open_destination, open_source
-from penstock.protocols import Destination, RowAware, Source
+from penstock.protocols import Destination, KeptOpen, RowAware, Source
 from penstock.records import dataclass
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.steps.survey import Surveyed, survey
@@ -26,6 +26,7 @@ class Ends:
     _sources: dict[str, Source] = field(default_factory=dict)
     _destinations: dict[str, Destination] = field(default_factory=dict)
     _places: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
+    _kept: ExitStack | None = None
     _guard: threading.RLock = field(default_factory=threading.RLock)
 
     def connection(self, name: str) -> Connection:
@@ -51,7 +52,26 @@ class Ends:
         with self._guard:
             if name not in self._destinations:
                 self._destinations[name] = open_destination(self.connection(name))
+                self._keep_open(self._destinations[name])
             return self._destinations[name]
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """While it lasts, destinations that are dear to open may stay open between two looks at them."""
+        with ExitStack() as stack:
+            with self._guard:
+                self._kept = stack
+                for destination in self._destinations.values():
+                    self._keep_open(destination)
+            try:
+                yield
+            finally:
+                with self._guard:
+                    self._kept = None
+
+    def _keep_open(self, destination: Destination) -> None:
+        if self._kept is not None and isinstance(destination, KeptOpen):
+            self._kept.enter_context(destination.kept_open())
 
     @contextmanager
     def locating(self, *names: str) -> Iterator[None]:

@@ -118,7 +118,7 @@ class Project:
             stop=stop,
         )
         try:
-            with self._working():
+            with self._working(ends):
                 outcomes = runner.run(steps)
         except BaseException as error:
             self._finish(replace(run, state="failed", error=type(error).__name__), bus, 0)
@@ -155,7 +155,7 @@ class Project:
     def plan(self, selection: Selection | None = None, options: RunOptions | None = None) -> ProjectPlan:
         """What a run would do now. Reads heads, columns and bounds; writes nothing."""
         steps = self.steps(selection or Selection(), options or RunOptions())
-        with self._working():
+        with self._working(self._ends):
             plans = self._each(steps, plan_table, lambda table: plan_table(table, None))
         waiting = tuple(f"{path} at {where} waits for feature {feat}" for path, where, feat in self.config.waiting)
         return ProjectPlan(self.name, self.config.environment, tuple(plans), (*self.config.warnings, *waiting))
@@ -176,7 +176,7 @@ class Project:
         def refuse(table: Surveyed) -> TableVerdict:
             return _verdict(table.step, Findings("unchecked"), table.error)
 
-        with self._working():
+        with self._working(self._ends):
             return tuple(self._each(steps, check, refuse))
 
     def check(self) -> tuple[CheckResult, ...]:
@@ -321,10 +321,11 @@ class Project:
         return compile_steps(self.config, selection, options, self.engine)
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
-        """Give back the engine's memory and temporary files at the end; it opens them again when asked."""
+    def _working(self, ends: Ends) -> Iterator[None]:
+        """Give back what was kept, the engine's memory and temporary files at the end; they open again when asked."""
         try:
-            yield
+            with ends.kept_open():
+                yield
         finally:
             self.engine().close()
 

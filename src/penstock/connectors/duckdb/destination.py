@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from penstock.connectors.duckdb.dialect import DUCKDB
 from penstock.connectors.duckdb.files import database_path, identity_of
-from penstock.connectors.duckdb.handles import remember_destination
+from penstock.connectors.duckdb.handles import kept_open, remember_destination
 from penstock.connectors.duckdb.link import DuckdbLink
 from penstock.connectors.sql.destination import SqlDestination, ledger_schema
 from penstock.connectors.sql.ledger import LedgerTables
@@ -34,15 +36,25 @@ OPERATIONS: frozenset[Operation] = frozenset(
 LIMITS = Limits(identifier_bytes=255, columns=10_000, loads=1, writers=1)
 
 
-def open_destination(connection: Connection) -> SqlDestination:
+class DuckdbDestination(SqlDestination):
+    """One file, which only one process can have open."""
+
+    def __init__(self, path: str, connection: Connection) -> None:
+        def connect() -> SqlLink:
+            return DuckdbLink(path, makes_file=True)
+
+        def look() -> SqlLink:
+            return DuckdbLink(path, makes_file=False)
+
+        site = Site(DUCKDB, connect, LedgerTables(DUCKDB, ledger_schema(connection)))
+        super().__init__(site, look, identity=identity_of(connection), operations=OPERATIONS, limits=LIMITS)
+        self._path = path
+
+    def kept_open(self) -> AbstractContextManager[None]:
+        return kept_open(self._path)
+
+
+def open_destination(connection: Connection) -> DuckdbDestination:
     path = database_path(connection)
     remember_destination(path)
-
-    def connect() -> SqlLink:
-        return DuckdbLink(path, makes_file=True)
-
-    def look() -> SqlLink:
-        return DuckdbLink(path, makes_file=False)
-
-    site = Site(DUCKDB, connect, LedgerTables(DUCKDB, ledger_schema(connection)))
-    return SqlDestination(site, look, identity=identity_of(connection), operations=OPERATIONS, limits=LIMITS)
+    return DuckdbDestination(path, connection)

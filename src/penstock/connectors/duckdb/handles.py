@@ -1,5 +1,8 @@
 """One handle per DuckDB file and process: opened late, shared by cursors, closed with the last of them.
 
+Opening a file costs some 25 ms of CPU, so where a run looks at one several times before it loads, `kept_open` keeps the
+handle between the looks; the end of a load closes it all the same, since other processes wait for the file.
+
 DuckDB locks a file for one process; inside the process every session is a cursor of the same handle.
 """
 
@@ -9,7 +12,9 @@ import os
 import re
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -23,6 +28,7 @@ _guard = threading.Condition()
 _handles: dict[str, _Handle] = {}
 _locks: dict[tuple[str, str], str] = {}
 _destinations: set[str] = set()
+_kept: Counter[str] = Counter()
 _settings: dict[str, str] = {}
 _waits = {"lock": 60.0}
 
@@ -32,6 +38,7 @@ class _Handle:
     connection: Any
     read_only: bool
     path: str
+    file: tuple[int, int]  # device and inode: what the handle writes to, whatever stands at the path by now
     users: int = 0
     # Held while a transaction commits, and while several begin that must see the same state.
     still: threading.RLock = field(default_factory=threading.RLock)
@@ -63,6 +70,7 @@ class Session:
     path: str
     cursor: Any
     _handle: _Handle | None = None
+    _is_load: bool = False
     _held: list[str] = field(default_factory=list)
 
     def lock(self, key: str, holder: str, wait_seconds: float) -> str | None:
@@ -90,7 +98,7 @@ class Session:
     def close(self) -> None:
         self.cursor.close()
         if self._handle is not None:
-            _release(self._handle)
+            _release(self._handle, keeps=not self._is_load)
             self._handle = None
         for key in list(self._held):
             self.unlock(key)
@@ -108,7 +116,7 @@ def open_session(path: str, *, makes_file: bool) -> Session:
     while True:
         try:
             handle = _acquire(path)
-            return Session(path, _prepared(handle.connection.cursor()), handle)
+            return Session(path, _prepared(handle.connection.cursor()), handle, makes_file)
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise LoadError(f"DuckDB: {error}", where=path, fault="transient") from error
@@ -130,19 +138,50 @@ def _acquire(path: str) -> _Handle:
                 where=path,
                 fix="open the destination before the source",
             )
+        if handle is not None and not handle.users and handle.file != _file_at(place):
+            _close(handle)
+            handle = None
         if handle is None:
             connection = _bounded(duckdb.connect(place, read_only=not writes))
-            handle = _handles[place] = _Handle(connection, not writes, place)
+            handle = _handles[place] = _Handle(connection, not writes, place, _file_at(place))
         handle.users += 1
         return handle
 
 
-def _release(handle: _Handle) -> None:
+def _release(handle: _Handle, *, keeps: bool) -> None:
     with _guard:
         handle.users -= 1
-        if handle.users == 0:
-            del _handles[handle.path]
-            handle.connection.close()
+        if handle.users == 0 and not (keeps and _kept[handle.path]):
+            _close(handle)
+
+
+def _close(handle: _Handle) -> None:
+    del _handles[handle.path]
+    handle.connection.close()
+
+
+def _file_at(place: str) -> tuple[int, int]:
+    try:
+        found = Path(place).stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
+@contextmanager
+def kept_open(path: str) -> Iterator[None]:
+    """While it lasts, the file stays open between one look at it and the next, until a load of it ends."""
+    place = os.path.realpath(path)
+    with _guard:
+        _kept[place] += 1
+    try:
+        yield
+    finally:
+        with _guard:
+            _kept[place] -= 1
+            handle = _handles.get(place)
+            if not _kept[place] and handle is not None and not handle.users:
+                _close(handle)
 
 
 def _bounded(connection: Any) -> Any:

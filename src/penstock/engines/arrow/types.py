@@ -83,7 +83,6 @@ def _column_of(rows: pa.RecordBatch, name: str) -> pa.Array:
 def _fit_column(column: pa.Array, field: Field) -> tuple[pa.Array, pa.BooleanArray | None]:
     """The column as its type, and which rows do not fit (they are NULL in it)."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     target = to_arrow_type(field.type)
     if isinstance(column, pa.ExtensionArray):
@@ -93,10 +92,16 @@ def _fit_column(column: pa.Array, field: Field) -> tuple[pa.Array, pa.BooleanArr
         column, misfits = _cast_column(column, target, field)
     strange = _outside_calendar(column)
     if strange is not None:
-        misfits = strange if misfits is None else pc.or_(misfits, strange)
+        misfits = strange if misfits is None else _either(misfits, strange)
     if not field.nullable and column.null_count:
-        misfits = pc.is_null(column)
+        misfits = column.is_null()
     return column, misfits
+
+
+def _either(one: pa.BooleanArray, other: pa.BooleanArray) -> pa.BooleanArray:
+    import pyarrow.compute as pc
+
+    return pc.or_(one, other)
 
 
 def _cast_column(column: pa.Array, target: pa.DataType, field: Field) -> tuple[pa.Array, pa.BooleanArray | None]:
@@ -194,12 +199,12 @@ def _outside_calendar(column: pa.Array) -> pa.BooleanArray | None:
 
     Each system spells or wraps these in its own way: written as they are, they would be read as other values.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     bounds = _CALENDAR.get(str(column.type))
     if bounds is None or not len(column):
         return None
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     numbers = column.view(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
     found = pc.min_max(numbers).as_py()
     if found["min"] is None or (found["min"] >= bounds[0] and found["max"] <= bounds[1]):
