@@ -13,6 +13,7 @@ from penstock.values import (
     Batch,
     Bounds,
     CommitReceipt,
+    Connection,
     Cursor,
     Encoding,
     Into,
@@ -284,6 +285,14 @@ class Moved:
     load: LoadSession | None
     pieces: tuple[Piece, ...]
     tally: Tally
+
+
+@runtime_checkable
+class RemoteEngine(Protocol):
+    """An engine whose splits run in other processes: it needs ends that travel."""
+
+    def reader(self, source: Connection) -> Reader: ...
+    def open_writer(self, destination: Connection) -> Callable[[WriteTicket], Writer]: ...
 
 
 class Engine(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -174,6 +174,18 @@ class TableDigest:
 
     def _add_sums(self, first: int, second: int) -> None:
         self._sums = [(self._sums[0] + first) % (1 << _SUM_BITS), (self._sums[1] + second) % (1 << _SUM_BITS)]
+
+
+def add_digests(texts: Sequence[str]) -> str:
+    """The digest of all rows together, from those of parts. Raises ValueError where their algorithms differ."""
+    total = TableDigest()
+    for text in texts:
+        algorithm, _, sums = text.partition(":")
+        if algorithm != digest_algorithm():
+            raise ValueError(f"digests of {algorithm} and {digest_algorithm()} cannot be added")
+        total._rows += int(sums[:16], 16)
+        total._add_sums(int(sums[16:48], 16), int(sums[48:80], 16))
+    return str(total)
 
 
 def digest_algorithm() -> str:

@@ -9,8 +9,9 @@ from dataclasses import field
 
 from penstock.errors import ConfigError, PenstockError
 from penstock.plugins import open_destination, open_source
-from penstock.protocols import Destination, KeptOpen, RowAware, Source
+from penstock.protocols import Destination, Engine, KeptOpen, RemoteEngine, RowAware, Source
 from penstock.records import dataclass
+from penstock.steps.replicate import RemoteEnds
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.steps.survey import Surveyed, survey
 from penstock.values import Connection, ReadRequest, StreamName, TableName
@@ -112,6 +113,14 @@ class Ends:
                 self.destination(destination),
                 lambda table: self.has_rows(destination, table),
             )
+
+    def remote(self, engine: Engine, step: ReplicateStep) -> RemoteEnds | None:
+        """The ends of a table as an engine's tasks open them, where its splits run in other processes."""
+        if not isinstance(engine, RemoteEngine) or step.source not in self.connections:
+            return None
+        return RemoteEnds(
+            engine.reader(self.connection(step.source)), engine.open_writer(self.connection(step.destination))
+        )
 
     @contextmanager
     def places(self, source: str, destination: str) -> Iterator[None]:

@@ -380,6 +380,7 @@ class Project:
             source=self._ends.source(step.source),
             destination=self._ends.destination(step.destination),
             engine=self.engine(),
+            remote=self._ends.remote(self.engine(), step),
             run_id=RunId("plan"),
             holder="plan",
             started_at=utc_now(),

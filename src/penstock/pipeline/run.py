@@ -217,6 +217,7 @@ class _TableTask:
             started_at=self.record.started_at,
             progress=TableMeter(runner.bus, self.record.target),
             stop=runner.stop,
+            remote=runner.ends.remote(runner.engine, step),
             on_planned=self._say_planned,
         )
         with runner.ends.places(step.source, step.destination):

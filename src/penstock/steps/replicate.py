@@ -19,10 +19,12 @@ from penstock.protocols import (
     Move,
     Moved,
     Progress,
+    Reader,
     ReadSession,
     RelaySource,
     Source,
     Transform,
+    Writer,
 )
 from penstock.records import dataclass
 from penstock.steps.replicate_step import ReplicateStep
@@ -40,8 +42,17 @@ from penstock.values import (
     Split,
     TableSchema,
     Tally,
+    WriteTicket,
     load_id_of,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteEnds:
+    """The two ends for an engine whose splits run in other processes."""
+
+    reader: Reader
+    open_writer: Callable[[WriteTicket], Writer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,7 @@ class Parties:
     started_at: datetime
     progress: Progress | None = None
     stop: threading.Event | None = None
+    remote: RemoteEnds | None = None
     on_planned: Callable[[Prepared], None] | None = None
 
 
@@ -122,9 +134,9 @@ def _carry_out(table: Surveyed, prepared: Prepared, parties: Parties, session: R
 
 
 def _move(prepared: Prepared, parties: Parties, table: Surveyed) -> Moved:
-    step = table.step
+    step, remote = table.step, parties.remote
     job = Move(
-        reader=parties.source.reader(),
+        reader=remote.reader if remote is not None else parties.source.reader(),
         splits=prepared.splits,
         begin=lambda: parties.destination.begin(prepared.plan),
         shape=make_shape(step, prepared.shaping, parties.started_at, prepared.boundary),
@@ -133,6 +145,7 @@ def _move(prepared: Prepared, parties: Parties, table: Surveyed) -> Moved:
         writers=prepared.plan.writers,
         progress=parties.progress,
         stop=parties.stop,
+        open_writer=remote.open_writer if remote is not None and prepared.recipe.route != "direct" else None,
     )
     try:
         return parties.engine.relay(job) if prepared.relay else parties.engine.move(job)
@@ -234,10 +247,11 @@ def prepare(table: Surveyed, parties: Parties, session: ReadSession) -> Prepared
     replaced = _is_replaced(step, attachments)
     basis = None if replaced and step.writing.evolution == "evolve" else table.table
     writers = _count_writers(step, splits, parties.destination)
+    apart = parties.remote is not None
 
     def shaped(basis: TableSchema | None) -> tuple[Shaping, Recipe]:
         shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper)
-        wish = _wish(table, shaping, bounds, writers, attachments)
+        wish = _wish(table, shaping, bounds, max(writers, 2) if apart else writers, attachments)
         return shaping, plan_load(wish, parties.destination.operations, where=step.where)
 
     shaping, recipe = shaped(basis)

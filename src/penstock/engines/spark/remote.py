@@ -1,0 +1,46 @@
+"""The two ends of a load as a task opens them: by connection, since nothing that is open can travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from penstock import plugins
+from penstock.protocols import Chunks, Writer
+from penstock.records import dataclass
+from penstock.values import Batch, Connection, Secret, Split, WriteTicket
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteReader:
+    """A Reader that opens its source where it is used."""
+
+    connection: Connection
+
+    def read(self, split: Split) -> Iterator[Batch]:
+        return plugins.open_source(self.connection).reader().read(split)
+
+    def relay(self, split: Split) -> Chunks:
+        return plugins.open_source(self.connection).reader().relay(split)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteWriter:
+    """Opens a Writer for a load's ticket where it is called."""
+
+    connection: Connection
+
+    def __call__(self, ticket: WriteTicket) -> Writer:
+        return plugins.open_destination(self.connection).writer(ticket)
+
+
+def travelling(connection: Connection) -> Connection:
+    """The connection with its secrets fetched here: references to this machine's variables and files mean nothing there."""
+    password = _fetched(connection.password) if connection.password is not None else None
+    extra = {name: _fetched(v) if isinstance(v, Secret) else v for name, v in connection.extra.items()}
+    return replace(connection, password=password, extra=extra)
+
+
+def _fetched(secret: Secret) -> Secret:
+    return Secret(secret.reference, partial(str, secret.reveal()))
