@@ -52,7 +52,7 @@ class Connector:
     `options` is the pydantic model (extra="forbid") of the connection's keys: it validates, makes the JSON Schema and
     the docs page. `modules` are third-party imports that the extra brings; they are checked before opening. `configure`
     is told, before anything opens, how many bytes the system may use in this process, where it may spill, and how many
-    seconds it may wait for another process.
+    seconds it may wait for another process. `keeps_files`: what a connection names are files of this machine.
     """
 
     variant: str
@@ -63,6 +63,7 @@ class Connector:
     extra: str | None = None
     modules: tuple[str, ...] = ()
     configure: Callable[[int | None, str | None, float | None], None] | None = None
+    keeps_files: bool = False
 
 
 @dataclass(slots=True)

@@ -289,7 +289,15 @@ class Moved:
 
 @runtime_checkable
 class RemoteEngine(Protocol):
-    """An engine whose splits run in other processes: it needs ends that travel."""
+    """An engine whose splits run in other processes: it needs ends that travel.
+
+    Both methods raise ConfigError where those processes cannot reach what the connection names.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where splits run, for people."""
+        ...
 
     def reader(self, source: Connection) -> Reader: ...
     def open_writer(self, destination: Connection) -> Callable[[WriteTicket], Writer]: ...

@@ -17,6 +17,9 @@ from penstock.records import dataclass
 from penstock.telemetry.logs import logging_to, redactor
 from penstock.values import Json
 
+EngineName = Annotated[
+    str | None, typer.Option("--engine", metavar="NAME", help="The engine to run on: arrow or spark.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Write log lines in JSON to standard error.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; it may quote rows.")]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli.options import PipelineName, TableOption, Tags, tags_of
+from penstock.cli.options import EngineName, PipelineName, TableOption, Tags, tags_of
 from penstock.cli.project_options import ProjectCall, project_command
 from penstock.cli.screen import Screen, counted
 from penstock.errors import EXIT_DONE, EXIT_TABLE_FAILED
@@ -21,9 +21,12 @@ def command(
     table: TableOption = None,
     tags: Tags = None,
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Plan to load everything anew.")] = False,
+    engine: EngineName = None,
 ) -> int:
     with call.project(warn=call.as_json) as project:
-        plan = project.plan(Selection(pipeline, table, tags_of(tags)), RunOptions(full_refresh=full_refresh))
+        plan = project.plan(
+            Selection(pipeline, table, tags_of(tags)), RunOptions(full_refresh=full_refresh, engine=engine)
+        )
     shown = to_json(plan)
     assert isinstance(shown, dict)
     exit_code = EXIT_TABLE_FAILED if any(table.error for table in plan.tables) else EXIT_DONE
@@ -49,6 +52,7 @@ def _show_table(screen: Screen, table: TablePlan) -> None:
     screen.line(f"  into     {table.destination}: {table.strategy}, {table.route} route{relay}")
     screen.line(f"  grade    {table.grade}", style="bold red" if table.grade == "refused" else "green")
     screen.line(f"  reads    {_reads(table)}")
+    screen.line(f"  runs     {table.runs}")
     screen.line(f"  steps    {'; '.join(table.steps) or 'none'}")
     for name, kind, target_kind in table.columns:
         screen.line(f"  column   {name}: {kind}" + (f" -> {target_kind}" if target_kind != kind else ""))

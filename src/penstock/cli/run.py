@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli.mistakes import error_to_json, print_error, print_traceback
-from penstock.cli.options import MOST_ROWS, PipelineName, TableOption, Tags, tags_of
+from penstock.cli.options import MOST_ROWS, EngineName, PipelineName, TableOption, Tags, tags_of
 from penstock.cli.plan import show_plan
 from penstock.cli.project_options import ProjectCall, project_command
 from penstock.cli.screen import Screen, counted
@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
         int | None,
         typer.Option("--limit", min=1, max=MOST_ROWS, metavar="ROWS", help="Only so many rows, into <target>__sample."),
     ] = None,
-    engine: Annotated[str | None, typer.Option("--engine", metavar="NAME", help="The engine to run on.")] = None,
+    engine: EngineName = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")] = False,
 ) -> int:
     selection = Selection(pipeline, table, tags_of(tags))

@@ -67,11 +67,25 @@ class BackendConfig(ConfigModel):
 class SparkConfig(ConfigModel):
     """The Spark engine's settings."""
 
-    master: str = Field("local[*]", description="Spark's master URL.", examples=["local[*]"])
-    driver_memory: str | None = Field(None, description="Memory of the driver.", examples=["4g"])
-    executor_memory: str | None = Field(None, description="Memory of an executor.", examples=["4g"])
+    master: str = Field(
+        "local[*]", description="Spark's master URL, of a session that is made here.", examples=["local[*]"]
+    )
+    remote: SecretText | None = Field(
+        None,
+        description="Address of a Spark Connect server, which takes the place of `master`. It may hold a token.",
+        examples=["${SPARK_REMOTE}"],
+    )
+    driver_memory: str | None = Field(
+        None, description="Memory of the driver. Unwritten: a fifth of the machine's.", examples=["4g"]
+    )
+    executor_memory: str | None = Field(
+        None, description="Memory of an executor. Unwritten: three fifths of the machine's.", examples=["4g"]
+    )
     extra_config: dict[str, str | int | float | bool] = Field(
-        {}, repr=False, description="Any Spark configuration.", examples=[{"spark.sql.shuffle.partitions": "200"}]
+        {},
+        repr=False,
+        description="Any Spark configuration, of a session that is made here.",
+        examples=[{"spark.sql.shuffle.partitions": "200"}],
     )
     comet: bool = Field(default=False, description="Use the Comet accelerator.", examples=[True])
 

@@ -10,8 +10,7 @@ from penstock.config.problems import Path
 TABLE = "pipelines[].tables[]"
 
 KEYS: Mapping[str, str] = {
-    "settings.spark": "M9",
-    "settings.transform_frame": "M9",
+    "settings.spark.comet": "M9",
     f"{TABLE}.partitioner": "M11i",
     f"{TABLE}.partitioner_options": "M11i",
     f"{TABLE}.iceberg_partition_by": "M11s",
@@ -39,9 +38,6 @@ KEYS: Mapping[str, str] = {
     "connections{}.client_secret": "M11j",
 }
 """Understood, without effect before the feature; `[]` stands for any item, `{}` for any name."""
-
-LOADED_VALUES: Mapping[tuple[str, str], str] = {("settings.engine", "spark"): "M9"}
-"""Values that a project may hold, and that a run refuses unless another is asked for."""
 
 REFUSED_VALUES: Mapping[tuple[str, str], str] = {
     ("write_strategy", "scd2"): "M5",
@@ -160,7 +156,7 @@ def waiting_value(connection: Mapping[str, Any]) -> tuple[Path, str] | None:
 
 
 def _walk(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    feature = feature_of(path) or (LOADED_VALUES.get((_spelled(path), value)) if isinstance(value, str) else None)
+    feature = feature_of(path)
     if feature is not None:
         yield path, feature
         return

@@ -25,18 +25,21 @@ def run(  # noqa: PLR0913 - the documented signature
     threads: int | None = None,
     limit: int | None = None,
     engine: str | None = None,
+    spark: object | None = None,
     raise_on_error: bool = True,
 ) -> RunResult:
     """Run the selected tables. Raises the first table's error, with `.result`, unless `raise_on_error` is False.
 
+    `spark` is any SparkSession to run on; it is not ended here. Without one, `engine="spark"` takes the active session
+    or makes one.
     Raises ConfigError for a mistake in the project or a selection that selects nothing.
     """
-    options = RunOptions(full_refresh=full_refresh, threads=threads, limit=limit, engine=engine)
+    options = RunOptions(full_refresh=full_refresh, threads=threads, limit=limit, engine=engine, spark=spark)
     result = _open(config, environment).run(_selection(pipeline, table, tags), options)
     return _checked(result, raise_on_error=raise_on_error)
 
 
-def plan(
+def plan(  # noqa: PLR0913 - the documented signature
     config: Config = None,
     *,
     pipeline: str | None = None,
@@ -44,9 +47,11 @@ def plan(
     tags: Sequence[str] | None = None,
     environment: str | None = None,
     full_refresh: bool = False,
+    engine: str | None = None,
+    spark: object | None = None,
 ) -> ProjectPlan:
     """What `run` with the same arguments would do; writes nothing."""
-    options = RunOptions(full_refresh=full_refresh)
+    options = RunOptions(full_refresh=full_refresh, engine=engine, spark=spark)
     return _open(config, environment).plan(_selection(pipeline, table, tags), options)
 
 

@@ -269,7 +269,8 @@ def _transform(project: ProjectConfig, item: Selected, engine: Callable[[], Engi
     table = item.table
     try:
         if table.transform is not None:
-            return engine().load_transform(table.transform, str(project.base_dir))
+            frame = project.settings.transform_frame
+            return engine().load_transform(table.transform, str(project.base_dir), default_frame=frame)
         return engine().sql_transform(table.transform_sql) if table.transform_sql is not None else None
     except PenstockError as error:
         key = "transform" if table.transform is not None else "transform_sql"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import field
 
 from penstock.errors import ConfigError, PenstockError
-from penstock.plugins import open_destination, open_source
+from penstock.plugins import connector, open_destination, open_source
 from penstock.protocols import Destination, Engine, KeptOpen, RemoteEngine, RowAware, Source
 from penstock.records import dataclass
 from penstock.steps.replicate import RemoteEnds
@@ -116,11 +117,20 @@ class Ends:
 
     def remote(self, engine: Engine, step: ReplicateStep) -> RemoteEnds | None:
         """The ends of a table as an engine's tasks open them, where its splits run in other processes."""
-        if not isinstance(engine, RemoteEngine) or step.source not in self.connections:
+        if not isinstance(engine, RemoteEngine) or step.source not in self.connections or self._is_written(step.source):
             return None
-        return RemoteEnds(
-            engine.reader(self.connection(step.source)), engine.open_writer(self.connection(step.destination))
-        )
+        source, destination = self.source(step.source), self.destination(step.destination)
+        apart = "travelling_snapshot" in source.abilities and "remote_pieces" in destination.operations
+        with self.locating(step.source, step.destination):
+            reader = engine.reader(self.connection(step.source))
+            return RemoteEnds(reader, engine.open_writer(self.connection(step.destination)) if apart else None)
+
+    def _is_written(self, name: str) -> bool:
+        """Whether files that this process may also write to: no other process can open them meanwhile."""
+        if not connector(self.connection(name).variant).keeps_files:
+            return False
+        here = _place_of(self.connection(name))
+        return any(_place_of(self.connection(other)) == here for other in self.written)
 
     @contextmanager
     def places(self, source: str, destination: str) -> Iterator[None]:
@@ -147,3 +157,8 @@ class Ends:
             if name not in self._places:
                 self._places[name] = threading.BoundedSemaphore(places)
             return self._places[name]
+
+
+def _place_of(connection: Connection) -> tuple[str, str]:
+    place = connection.database or connection.extra.get("db_path") or connection.extra.get("path")
+    return connection.variant, os.path.realpath(str(place))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from penstock.errors import PenstockError
 from penstock.loading.plan import delivery_grade, describe_step
 from penstock.pipeline.results import TablePlan
+from penstock.protocols import RemoteEngine
 from penstock.steps.replicate import Parties, Prepared, prepare
 from penstock.steps.survey import Surveyed, describe_lag
 from penstock.values import Bounds, CursorSpec, StreamSpec
@@ -67,8 +68,21 @@ def _planned(table: Surveyed, prepared: Prepared, parties: Parties) -> TablePlan
         rows_estimate=prepared.rows_estimate if prepared.rows_estimate is not None else _estimate_of(stream),
         idle=bool(bounds.idle or (table.bounds and table.bounds.idle)),
         columns=_columns(prepared),
+        runs=_say_place(table, parties),
         notes=_notes(table, prepared, parties),
     )
+
+
+def _say_place(table: Surveyed, parties: Parties) -> str:
+    """Where the splits are read, shaped and written."""
+    engine, transform = parties.engine, table.step.transform
+    if not isinstance(engine, RemoteEngine):
+        return "in this process"
+    if parties.remote is None:
+        return "in this process: its source is a file that this project also writes to"
+    if transform is not None and transform.scope != "rows":
+        return "in this process: the transform sees the whole table"
+    return engine.place if parties.remote.open_writer else f"{engine.place}, written by this process"
 
 
 def _estimate_of(stream: StreamSpec | None) -> int | None:

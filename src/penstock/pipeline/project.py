@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +15,13 @@ from typing import TypeVar, get_args
 
 from penstock.config import ProjectConfig, load_project
 from penstock.config.problems import suggest
-from penstock.config.waiting import LOADED_VALUES
-from penstock.engines.arrow.engine import ArrowEngine
-from penstock.engines.arrow.fixtures import check_fixtures
+from penstock.engines.arrow.fixtures import FixtureCheck, check_fixtures
 from penstock.errors import ConfigError, Interrupted, PenstockError
 from penstock.failpoints import failpoint
 from penstock.pipeline.compile import compile_steps
 from penstock.pipeline.connections import Ends
 from penstock.pipeline.describe import plan_table
+from penstock.pipeline.engines import ClosableEngine, Engines
 from penstock.pipeline.frames import Extracted, Frame, FrameSource, named_load_id
 from penstock.pipeline.results import (
     CheckResult,
@@ -59,7 +57,7 @@ class Project:
     def __init__(self, config: ProjectConfig) -> None:
         self.config = config
         self._ends = self._open_ends()
-        self._engine: ArrowEngine | None = None
+        self._engines = Engines(config.settings)
         self._backend: Backend | None = None
         self._guard = threading.RLock()
 
@@ -109,7 +107,7 @@ class Project:
         runner = Runner(
             run_id=run.run_id,
             ends=ends,
-            engine=self.engine(),
+            engine=self.engine(options),
             backend=self.backend(),
             bus=bus,
             threads=options.threads or settings.threads,
@@ -118,7 +116,7 @@ class Project:
             stop=stop,
         )
         try:
-            with self._working(ends):
+            with self._working(ends, options):
                 outcomes = runner.run(steps)
         except BaseException as error:
             self._finish(replace(run, state="failed", error=type(error).__name__), bus, 0)
@@ -154,9 +152,10 @@ class Project:
 
     def plan(self, selection: Selection | None = None, options: RunOptions | None = None) -> ProjectPlan:
         """What a run would do now. Reads heads, columns and bounds; writes nothing."""
-        steps = self.steps(selection or Selection(), options or RunOptions())
-        with self._working(self._ends):
-            plans = self._each(steps, plan_table, lambda table: plan_table(table, None))
+        options = options or RunOptions()
+        steps = self.steps(selection or Selection(), options)
+        with self._working(self._ends, options):
+            plans = self._each(steps, plan_table, lambda table: plan_table(table, None), options)
         waiting = tuple(f"{path} at {where} waits for feature {feat}" for path, where, feat in self.config.waiting)
         return ProjectPlan(self.name, self.config.environment, tuple(plans), (*self.config.warnings, *waiting))
 
@@ -165,7 +164,8 @@ class Project:
 
         A table that cannot be looked at is unchecked, with its error; the others are compared.
         """
-        steps = self.steps(selection or Selection(), RunOptions())
+        options = RunOptions()
+        steps = self.steps(selection or Selection(), options)
 
         def check(table: Surveyed, parties: Parties) -> TableVerdict:
             try:
@@ -176,8 +176,8 @@ class Project:
         def refuse(table: Surveyed) -> TableVerdict:
             return _verdict(table.step, Findings("unchecked"), table.error)
 
-        with self._working(self._ends):
-            return tuple(self._each(steps, check, refuse))
+        with self._working(self._ends, options):
+            return tuple(self._each(steps, check, refuse, options))
 
     def check(self) -> tuple[CheckResult, ...]:
         """Try every connection that a pipeline names, each in the roles it has there."""
@@ -217,13 +217,17 @@ class Project:
     def test(self) -> tuple[TransformCheck, ...]:
         """Run every transform of the project on the fixture rows kept beside it."""
         used = dict.fromkeys(t.transform for p in self.config.pipelines for t in p.tables if t.transform)
-        found = (check for reference in used for check in check_fixtures(reference, str(self.config.base_dir)))
+        found = (check for reference in used for check in self._check_fixtures(reference))
         return tuple(TransformCheck(c.file, c.function, c.case, c.ok, c.message) for c in found)
+
+    def _check_fixtures(self, reference: str) -> Iterator[FixtureCheck]:
+        frame = self.config.settings.transform_frame
+        return check_fixtures(reference, str(self.config.base_dir), default_frame=frame)
 
     def status(self, selection: Selection | None = None) -> tuple[TableStatus, ...]:
         """Where each table stands by its destination's ledger; the run history adds what it remembers."""
         steps = self.steps(selection or Selection(), RunOptions())
-        return tuple(self._each(steps, lambda table, _: self._status(table), self._status))
+        return tuple(self._status(table) for _, table in sorted(self._numbered(steps), key=lambda found: found[0]))
 
     def _status(self, table: Surveyed) -> TableStatus:
         head, writing = table.head, table.step.writing
@@ -313,29 +317,20 @@ class Project:
 
     def steps(self, selection: Selection, options: RunOptions) -> list[ReplicateStep]:
         """The compiled steps. Raises ConfigError when nothing is selected or an engine is not available."""
-        engine = options.engine or self.config.settings.engine
-        if engine != "arrow":
-            feature = LOADED_VALUES.get(("settings.engine", engine))
-            later = f"is not available in this release: it comes with {feature}" if feature else "is not known"
-            raise ConfigError(f"engine {engine!r} {later}", fix="use engine: arrow")
-        return compile_steps(self.config, selection, options, self.engine)
+        engine = self.engine(options)
+        return compile_steps(self.config, selection, options, lambda: engine)
 
     @contextmanager
-    def _working(self, ends: Ends) -> Iterator[None]:
+    def _working(self, ends: Ends, options: RunOptions) -> Iterator[None]:
         """Give back what was kept, the engine's memory and temporary files at the end; they open again when asked."""
         try:
             with ends.kept_open():
                 yield
         finally:
-            self.engine().close()
+            self.engine(options).close()
 
-    def engine(self) -> ArrowEngine:
-        with self._guard:
-            if self._engine is None:
-                settings = self.config.settings
-                staging = Path(settings.staging) if settings.staging else Path(tempfile.gettempdir())
-                self._engine = ArrowEngine(settings.memory, settings.threads, staging)
-            return self._engine
+    def engine(self, options: RunOptions) -> ClosableEngine:
+        return self._engines.of(options)
 
     def backend(self) -> Backend:
         with self._guard:
@@ -353,13 +348,21 @@ class Project:
         steps: Sequence[ReplicateStep],
         act: Callable[[Surveyed, Parties], Answer],
         give_up: Callable[[Surveyed], Answer],
+        options: RunOptions,
     ) -> list[Answer]:
         """Survey the steps group by group and act on each table, in the order of the steps."""
         results: dict[int, Answer] = {}
-        for indices, tables in self._surveyed(steps):
-            for index, table in zip(indices, tables, strict=True):
-                results[index] = give_up(table) if table.error else act(table, self._parties(table.step))
+        for index, table in self._numbered(steps):
+            try:
+                parties = self._parties(table.step, options) if table.error is None else None
+            except PenstockError as error:  # an engine that cannot reach one of the ends
+                table, parties = replace(table, error=error), None  # noqa: PLW2901 - the same table, and what is wrong
+            results[index] = act(table, parties) if parties is not None else give_up(table)
         return [results[i] for i in range(len(steps))]
+
+    def _numbered(self, steps: Sequence[ReplicateStep]) -> Iterator[tuple[int, Surveyed]]:
+        for indices, tables in self._surveyed(steps):
+            yield from zip(indices, tables, strict=True)
 
     def _surveyed(self, steps: Sequence[ReplicateStep]) -> Iterator[tuple[list[int], list[Surveyed]]]:
         groups: dict[tuple[str, str], list[int]] = {}
@@ -375,12 +378,13 @@ class Project:
         except PenstockError as error:
             return [Surveyed(step, error=error) for step in steps]
 
-    def _parties(self, step: ReplicateStep) -> Parties:
+    def _parties(self, step: ReplicateStep, options: RunOptions) -> Parties:
+        engine = self.engine(options)
         return Parties(
             source=self._ends.source(step.source),
             destination=self._ends.destination(step.destination),
-            engine=self.engine(),
-            remote=self._ends.remote(self.engine(), step),
+            engine=engine,
+            remote=self._ends.remote(engine, step),
             run_id=RunId("plan"),
             holder="plan",
             started_at=utc_now(),

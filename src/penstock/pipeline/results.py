@@ -31,6 +31,7 @@ class RunOptions:
     threads: int | None = None
     limit: int | None = None
     engine: str | None = None
+    spark: object | None = None  # a SparkSession to run on, whose owner ends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class TablePlan:
     rows_estimate: int | None
     idle: bool
     columns: tuple[tuple[str, str, str], ...]  # name, type at the source, type at the destination
+    runs: str = ""  # where its splits are read and written
     notes: tuple[str, ...] = ()
     error: str | None = None
 

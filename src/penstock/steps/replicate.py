@@ -49,10 +49,14 @@ from penstock.values import (
 
 @dataclass(frozen=True, slots=True)
 class RemoteEnds:
-    """The two ends for an engine whose splits run in other processes."""
+    """The two ends for an engine whose splits run in other processes.
+
+    `open_writer` is None where pieces are written by this process alone: the destination takes none from others, or
+    the source cannot show another attempt the same rows, so that a piece might not be what its attempt reported.
+    """
 
     reader: Reader
-    open_writer: Callable[[WriteTicket], Writer]
+    open_writer: Callable[[WriteTicket], Writer] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,7 @@ def prepare(table: Surveyed, parties: Parties, session: ReadSession) -> Prepared
     replaced = _is_replaced(step, attachments)
     basis = None if replaced and step.writing.evolution == "evolve" else table.table
     writers = _count_writers(step, splits, parties.destination)
-    apart = parties.remote is not None
+    apart = parties.remote is not None and parties.remote.open_writer is not None
 
     def shaped(basis: TableSchema | None) -> tuple[Shaping, Recipe]:
         shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper)

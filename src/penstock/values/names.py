@@ -21,6 +21,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 Ability = Literal[
     "shared_snapshot",  # splits of one session read one state of the source
+    "travelling_snapshot",  # and so they do in any other process, however often
     "splits",  # one read can be cut into shares
     "cut_by_column",  # where shares begin and end can be asked for: partitions_column, _count and _bounds
     "horizon",  # delivers by transaction horizon: late commits are never missed

@@ -49,6 +49,7 @@ CONNECTOR = Connector(
     open_destination,
     modules=("duckdb",),
     configure=configure,
+    keeps_files=True,
 )
 
 __all__ = ["CONNECTOR", "DuckdbOptions", "configure"]

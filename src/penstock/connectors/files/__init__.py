@@ -26,4 +26,4 @@ def _identity(connection: Connection, options: FileExtra) -> str:
     return f"file:{os.path.relpath(options.path, connection.base_dir)}"
 
 
-CONNECTOR = Connector("file", "Local files", lambda: FileOptions, open_source, open_destination)
+CONNECTOR = Connector("file", "Local files", lambda: FileOptions, open_source, open_destination, keeps_files=True)

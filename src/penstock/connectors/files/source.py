@@ -50,7 +50,7 @@ class FilesSource:
 
     options: FileExtra
     identity: str
-    abilities: frozenset[Ability] = frozenset({"shared_snapshot", "splits", "static_schema"})
+    abilities: frozenset[Ability] = frozenset({"shared_snapshot", "travelling_snapshot", "splits", "static_schema"})
     _known: dict[StreamName, tuple[Listing, dict[str, str], Described]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

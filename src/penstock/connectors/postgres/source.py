@@ -43,7 +43,9 @@ class PostgresSource:
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        return frozenset(("shared_snapshot", "splits", "cut_by_column", "horizon", "relay", "static_schema"))
+        return frozenset(
+            ("shared_snapshot", "travelling_snapshot", "splits", "cut_by_column", "horizon", "relay", "static_schema")
+        )
 
     @property
     def identity(self) -> str:

@@ -38,4 +38,4 @@ class SqliteOptions(BaseModel):
         return self
 
 
-CONNECTOR = Connector("sqlite", "SQLite", lambda: SqliteOptions, open_source, open_destination)
+CONNECTOR = Connector("sqlite", "SQLite", lambda: SqliteOptions, open_source, open_destination, keeps_files=True)

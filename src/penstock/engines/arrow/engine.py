@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from penstock.engines.arrow.budget import ByteBudget
@@ -35,6 +36,10 @@ class ArrowEngine:
 
     def sql_transform(self, sql: str) -> Transform:
         return parse_sql(sql, self._workspace)
+
+    def temporary_folder(self) -> AbstractContextManager[Path]:
+        """A folder of this run for files that pass between processes; gone afterwards, also after a crash."""
+        return self._workspace.folder()
 
     def close(self) -> None:
         """Give back DuckDB's memory and temporary files; safe to repeat."""

@@ -48,6 +48,17 @@ class Workspace:
         with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix, delete=True) as handle:
             yield Path(handle.name)
 
+    @contextlib.contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A folder of its own in the folder, gone afterwards."""
+        with self._guard:
+            parent = self._open_folder()
+        made = Path(tempfile.mkdtemp(dir=parent))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
     def close(self) -> None:
         with self._guard:
             if self._database is not None:

@@ -44,3 +44,16 @@ def travelling(connection: Connection) -> Connection:
 
 def _fetched(secret: Secret) -> Secret:
     return Secret(secret.reference, partial(str, secret.reveal()))
+
+
+def keeps_files(connection: Connection) -> bool:
+    """Whether what it names are files of the machine that opens it."""
+    return plugins.connector(connection.variant).keeps_files
+
+
+def settle(variants: frozenset[str], memory_bytes: int, staging: str | None) -> None:
+    """Tell the systems of these variants, in the process of a task, how much of it is theirs."""
+    for variant in variants:
+        configure = plugins.connector(variant).configure
+        if configure is not None:
+            configure(memory_bytes, staging, None)

@@ -1,61 +1,161 @@
-"""A session to run on: the caller's, the one that is active, one behind `remote`, or a local one made here."""
+"""The session an engine runs on: the caller's, the one that is active, one behind `remote`, or a local one made here."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
+from penstock.values import Secret
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 INSTALL = "pip install 'penstock[spark]'"
 _GIB = 1 << 30
-_OLDEST = (3, 5)
+_OLDEST = (4, 0)
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class SparkOptions:
-    """`settings.spark`, and the zone; memory as Spark spells it, None where it is to be found out."""
+    """`settings.spark`; memory as Spark spells it, None where it is to be found out."""
 
     master: str = "local[*]"
-    remote: str | None = None
+    remote: Secret | None = None
     driver_memory: str | None = None
     executor_memory: str | None = None
     extra_config: Mapping[str, str | int | float | bool] | None = None
 
 
-def find_session(options: SparkOptions) -> tuple[SparkSession, bool]:
-    """A session, and whether it was made here and is to be stopped here. Raises ConfigError with the way out."""
-    sql = _import_pyspark()
-    active = sql.SparkSession.getActiveSession()
-    if active is not None:
-        return active, False
-    builder = sql.SparkSession.builder.appName("penstock")
+class HeldSession:
+    """One engine's session: looked for when first asked for, and ended with the engine where it was made here."""
+
+    def __init__(self, options: SparkOptions, given: SparkSession | None = None) -> None:
+        self._options = options
+        self._given = given
+        self._made: SparkSession | None = None
+        self._guard = threading.Lock()
+
+    def get(self) -> SparkSession:
+        """A session that answers. Raises ConfigError with the way out."""
+        if self._given is not None:
+            if is_stopped(self._given):
+                raise ConfigError("the Spark session is closed", fix="make a new one, and pass that")
+            return self._given
+        with self._guard:
+            if self._made is None:
+                active = _active()
+                if active is not None:
+                    return active
+                self._made = _made_here.borrow(self._options)
+            return self._made
+
+    @property
+    def is_local(self) -> bool:
+        """Whether tasks run on this machine and see its files. Starts no session."""
+        known = self._given or self._made or (_active() if "pyspark" in sys.modules else None)
+        if known is not None:
+            return runs_here(known)
+        return self._options.remote is None and self._options.master.startswith("local")
+
+    @property
+    def place(self) -> str:
+        """Where tasks run, for people; no token of an address is in it. Starts no session."""
+        if self._given is not None:
+            return "the given session"
+        if self._options.remote is not None:
+            return _without_token(self._options.remote.reveal())
+        return self._options.master
+
+    def close(self) -> None:
+        with self._guard:
+            if self._made is not None:
+                _made_here.give_back()
+                self._made = None
+
+
+class _MadeHere:
+    """A process has one local session at most: engines that run at the same time share it, the last one ends it."""
+
+    def __init__(self) -> None:
+        self._session: SparkSession | None = None
+        self._users = 0
+        self._guard = threading.Lock()
+
+    @property
+    def session(self) -> SparkSession | None:
+        return self._session
+
+    def borrow(self, options: SparkOptions) -> SparkSession:
+        with self._guard:
+            if self._session is None or is_stopped(self._session):
+                self._session, self._users = _make(options), 0
+            self._users += 1
+            return self._session
+
+    def give_back(self) -> None:
+        with self._guard:
+            self._users -= 1
+            if self._users == 0 and self._session is not None:
+                self._session.stop()
+                self._session = None
+
+
+_made_here = _MadeHere()
+
+
+def _active() -> SparkSession | None:
+    """A session that somebody else made in this process and has not closed."""
+    session_class = _import_pyspark().SparkSession
+    try:
+        found: SparkSession = session_class.active()
+    except Exception:  # noqa: BLE001 - the class of the error differs between classic and Connect: there is none
+        return None
+    return None if found is _made_here.session or is_stopped(found) else found
+
+
+def _make(options: SparkOptions) -> SparkSession:
+    builder = _import_pyspark().SparkSession.builder.appName("penstock")
     for key, value in settings_of(options).items():
         builder = builder.config(key, value)
     if options.remote is not None:
-        return _connected(builder.remote(options.remote), options.remote), True
+        return _connected(builder, options.remote.reveal())
     _require_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    return builder.master(options.master).getOrCreate(), True
+    with _own_signals():
+        return _started(builder, options)
 
 
-def _import_pyspark():  # type: ignore[no-untyped-def]
+def _started(builder: Any, options: SparkOptions) -> SparkSession:
+    try:
+        session: SparkSession = builder.master(options.master).getOrCreate()
+    except Exception as error:
+        raise ConfigError(
+            f"no Spark session could be started at {options.master!r}: {type(error).__name__}",
+            fix="Java 17 or later must be installed, and settings.spark must suit it; Spark's own log says more",
+        ) from error
+    session.sparkContext.setLogLevel("OFF")  # what goes wrong is told by the error that is raised
+    return session
+
+
+def _import_pyspark() -> Any:
     try:
         import pyspark
         from pyspark import sql
     except ImportError as error:
-        raise ConfigError("engine: spark needs pyspark", fix=INSTALL) from error
+        raise PluginNotFoundError("engine: spark needs pyspark", fix=INSTALL) from error
     version = tuple(int(part) for part in pyspark.__version__.split(".")[:2])
     if version < _OLDEST:
-        raise ConfigError(f"pyspark {pyspark.__version__} is too old for the spark engine", fix="use 3.5 or later")
+        raise ConfigError(f"pyspark {pyspark.__version__} is too old for the spark engine", fix="use 4.0 or later")
     return sql
 
 
@@ -65,9 +165,12 @@ def settings_of(options: SparkOptions) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.memory": options.driver_memory or f"{_share_of_memory(0.2, 1)}g",
-        "spark.executor.memory": options.executor_memory or f"{_share_of_memory(0.6, 2)}g",
     }
+    if options.remote is None:
+        found |= {
+            "spark.driver.memory": options.driver_memory or f"{_share_of_memory(0.2, 1)}g",
+            "spark.executor.memory": options.executor_memory or f"{_share_of_memory(0.6, 2)}g",
+        }
     return found | {key: _spelled(value) for key, value in (options.extra_config or {}).items()}
 
 
@@ -91,20 +194,58 @@ def _memory_bytes() -> int:
 
 def _require_java() -> None:
     home = os.environ.get("JAVA_HOME")
-    if (home and Path(home, "bin", "java").exists()) or shutil.which("java"):
+    if Path(home, "bin", "java").exists() if home else shutil.which("java") is not None:
         return
     raise ConfigError(
-        "a local Spark session needs Java 17 or later, and none is found", fix="install Java, or set JAVA_HOME"
+        f"a local Spark session needs Java 17 or later, and {'JAVA_HOME has none' if home else 'none is found'}",
+        fix="install Java, or set JAVA_HOME to one",
     )
 
 
-def _connected(builder: SparkSession.Builder, remote: str) -> SparkSession:
-    session = builder.getOrCreate()
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Spark takes SIGINT over, which would end a run without its order; it is given back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
     try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _connected(builder: Any, address: str) -> SparkSession:
+    try:
+        session: SparkSession = builder.remote(address).getOrCreate()
         session.range(1).count()
     except Exception as error:
-        where = remote.partition(";")[0]  # what follows may hold a token
+        # neither its text nor its traceback is kept: both may hold the token
         raise ConfigError(
-            "the Spark Connect server cannot be used", where=where, fix="start it, or correct settings.spark.remote"
-        ) from error
+            f"the Spark Connect server cannot be used: {type(error).__name__}",
+            where=_without_token(address),
+            fix="start it, or correct settings.spark.remote; pip install 'pyspark[connect]' brings what it needs",
+        ) from None
     return session
+
+
+def _without_token(address: str) -> str:
+    return address.partition(";")[0]
+
+
+def is_connect(session: SparkSession) -> bool:
+    return ".connect." in type(session).__module__
+
+
+def is_stopped(session: SparkSession) -> bool:
+    if is_connect(session):
+        return bool(session.is_stopped)  # type: ignore[attr-defined]
+    return getattr(session.sparkContext, "_jsc", None) is None
+
+
+def runs_here(session: SparkSession) -> bool:
+    """Whether its tasks run on this machine, in processes that see its files."""
+    if is_connect(session):
+        there = session.client.host not in _HERE  # type: ignore[attr-defined]
+        return not there and str(session.conf.get("spark.master", "")).startswith("local")
+    return str(session.sparkContext.master).startswith("local")

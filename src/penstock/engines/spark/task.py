@@ -1,51 +1,57 @@
 """What a task does with its splits: read, shape, write, and tell. Runs where pyspark may be absent.
 
-A task reports its own failures instead of raising them where trying again cannot help: Spark would try four times.
+A task reports a failure instead of raising it where trying again cannot help: Spark would try four times.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from penstock import errors
+import penstock
 from penstock.engines.arrow.budget import ByteBudget
 from penstock.engines.arrow.move import run_move
 from penstock.engines.arrow.relay import run_relay
-from penstock.errors import PenstockError
+from penstock.engines.spark.remote import settle
+from penstock.engines.spark.reports import TaskFailedError, error_to_json, moved_to_json, unforeseen
+from penstock.errors import ConfigError, PenstockError
 from penstock.protocols import Chunks, Move, Moved, Reader, Transform, Writer
 from penstock.records import dataclass
 from penstock.values import (
     Account,
     Batch,
     CommitReceipt,
-    Cursor,
     Into,
     Json,
     LoadId,
     Piece,
     Shape,
     SplitId,
-    Tally,
     WriteTicket,
 )
-from penstock.values.wire import piece_from_json, piece_to_json, split_from_json, ticket_from_json
+from penstock.values.wire import split_from_json, ticket_from_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_numbers = itertools.count()  # a task writes several files
 _TICKET = WriteTicket(LoadId("task"), {})
 TASK_BYTES = 48 << 20  # of batches waiting between a task's reader and its writer
+SYSTEM_BYTES = 512 << 20  # for an embedded database that a task reads
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
     """What every task of a move is told. `groups` are the splits of each task, as JSON.
 
-    Pieces go to the destination by `ticket`, or, where it takes none from elsewhere, into files below `staging`.
+    Pieces go to the destination by `ticket`, or, where it takes none from elsewhere, into files in `staging`.
     """
 
     reader: Reader
@@ -56,21 +62,25 @@ class Orders:
     ticket: str | None = None
     staging: str | None = None
     relay: bool = False
+    variants: frozenset[str] = field(default_factory=frozenset)
 
     def run(self, number: int, attempt: int) -> dict[str, Json]:
         """Carry out one task. Raises what is worth another attempt, reports the rest."""
         try:
-            moved = self._move(number, attempt)
+            return moved_to_json(self._move(number, attempt))
         except PenstockError as error:
             if error.retryable:
-                raise
+                raise TaskFailedError(error) from None
             return {"error": error_to_json(error)}
-        return {
-            "pieces": [piece_to_json(piece) for piece in moved.pieces],
-            "tally": tally_to_json(moved.tally),
-        }
+        except Exception as error:  # noqa: BLE001 - the edge of a task: its text may hold a row and must not reach a log
+            raise TaskFailedError(unforeseen(error)) from None
+        finally:
+            close = getattr(self.transform, "close", None)
+            if close is not None:
+                close()
 
     def _move(self, number: int, attempt: int) -> Moved:
+        settle(self.variants, SYSTEM_BYTES, self.staging)
         splits = tuple(split_from_json(item) for item in json.loads(self.groups[number]))
         job = Move(
             reader=self.reader,
@@ -109,14 +119,17 @@ class Pieces:
         return self._writer.relay(split_id, self._attempt, chunks)
 
     def commit(self, pieces: Sequence[Piece], account: Account) -> CommitReceipt:
-        raise AssertionError("the driver commits")
+        raise AssertionError(f"the driver commits: {len(pieces)} pieces up to {account.position}")
 
     def abort(self) -> None:
         """The driver's abort removes the pieces of every attempt."""
 
 
 class StagedFiles:
-    """A Writer of Arrow files, for destinations that only their own session can write to."""
+    """A Writer of Arrow files, for destinations that only their own session can write to.
+
+    The driver makes the folder and removes it: an attempt that outlives the load finds none, and leaves nothing.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -124,8 +137,7 @@ class StagedFiles:
     def write(self, split_id: SplitId, attempt: int, batches: Iterator[Batch], *, into: Into = "target") -> Piece:
         import pyarrow as pa
 
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{split_id}-{attempt}-{into}-{os.getpid()}.arrow"
+        path = self._folder / f"{attempt}-{os.getpid()}-{next(_numbers)}.arrow"
         rows, sink = 0, None
         try:
             for batch in batches:
@@ -145,57 +157,34 @@ class StagedFiles:
 
 def tasks(orders: Orders) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """What `mapInArrow` runs over a range of task numbers: one report, as JSON, for each."""
-
-    def run(numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa
-        from pyspark import TaskContext
-
-        context = TaskContext.get()
-        attempt = context.taskAttemptId() if context is not None else 0
-        for batch in numbers:
-            for number in batch.column(0).to_pylist():
-                report = json.dumps(orders.run(number, attempt))
-                columns = [pa.array([number], pa.int64()), pa.array([report])]
-                yield pa.RecordBatch.from_arrays(columns, names=["number", "report"])
-
-    return run
+    return partial(_run_tasks, penstock.__version__, pickle.dumps(orders))
 
 
-def tally_to_json(tally: Tally) -> dict[str, Json]:
-    counts: dict[str, Json] = {name: getattr(tally, name) for name in _COUNTS}
-    boundary: dict[str, Json] | None = dict(tally.boundary) if tally.boundary is not None else None
-    reached = tally.reached.to_json() if tally.reached is not None else None
-    return {**counts, "reached": reached, "boundary": boundary, "digest": tally.digest}
+def _run_tasks(version: str, pickled: bytes, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    for batch in numbers:
+        for number in batch.column(0).to_pylist():
+            report = json.dumps(_run_task(version, pickled, number))
+            yield pa.RecordBatch.from_arrays(
+                [pa.array([number], pa.int64()), pa.array([report])], names=["number", "report"]
+            )
 
 
-def tally_from_json(data: Mapping[str, Any]) -> Tally:
-    reached = data["reached"]
-    return Tally(
-        **{name: int(data[name]) for name in _COUNTS},
-        reached=Cursor.from_json(reached) if reached is not None else None,
-        boundary=data["boundary"],
-        digest=data["digest"],
-    )
+def _run_task(version: str, pickled: bytes, number: int) -> dict[str, Json]:
+    if version != penstock.__version__:
+        error = ConfigError(
+            f"the executors have penstock {penstock.__version__}, this process {version}",
+            fix="install the same version on both",
+        )
+        return {"error": error_to_json(error)}
+    orders: Orders = pickle.loads(pickled)  # noqa: S301 - made by the driver of this very run
+    return orders.run(number, attempt_number())
 
 
-_COUNTS = ("read", "deduplicated_in", "given", "returned", "written", "quarantined", "size_bytes")
+def attempt_number() -> int:
+    """The number of this attempt among all of its application: no two attempts share one."""
+    from pyspark import TaskContext
 
-
-def error_to_json(error: PenstockError) -> dict[str, Json]:
-    return {
-        "kind": type(error).__name__,
-        "what": error.what,
-        "where": error.where,
-        "fix": error.fix,
-        "fault": error.fault,
-    }
-
-
-def error_from_json(data: Mapping[str, Any]) -> PenstockError:
-    kind = getattr(errors, data["kind"], errors.LoadError)
-    found: PenstockError = kind(data["what"], where=data["where"], fix=data["fix"], fault=data["fault"])
-    return found
-
-
-def pieces_of(report: Mapping[str, Any]) -> list[Piece]:
-    return [piece_from_json(piece) for piece in report["pieces"]]
+    context = TaskContext.get()
+    return context.taskAttemptId() if context is not None else 0

@@ -1,0 +1,165 @@
+"""One load moved by tasks: orders out, reports in, pieces for the commit."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYetError
+from itertools import chain
+from pathlib import Path
+from signal import SIGINT
+from typing import TYPE_CHECKING, Any
+
+from penstock.engines.spark.remote import RemoteReader
+from penstock.engines.spark.reports import error_from_json, error_of_job, pieces_of, sum_tallies, tally_from_json
+from penstock.engines.spark.task import Orders, tasks
+from penstock.errors import Interrupted, LoadError
+from penstock.protocols import LoadSession, Move, Moved
+from penstock.values import Batch, Piece, Split, SplitId, StreamName, Tally
+from penstock.values.wire import split_to_json, ticket_to_json
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_POLL_SECONDS = 0.2
+_LET_GO_SECONDS = 10.0  # that cancelled tasks are waited for: abort should find their connections gone
+
+
+class Mover:
+    """One move. `begin` comes before the tasks where they write pieces themselves, after them where they stage files."""
+
+    def __init__(self, session: SparkSession, job: Move, staging: Path, *, relay: bool) -> None:
+        self._session = session
+        self._job = job
+        self._staging = staging
+        self._relay = relay
+        self._load: LoadSession | None = None
+
+    def run(self) -> Moved:
+        try:
+            return self._run()
+        except BaseException as error:
+            self._abort(error)
+            raise
+
+    def _run(self) -> Moved:
+        job = self._job
+        if self._relay or job.open_writer is not None:
+            self._load = job.begin()
+        ticket = self._load.ticket if self._load is not None else None
+        reports = self._reports(self._orders(json.dumps(ticket_to_json(ticket)) if ticket is not None else None))
+        tally = sum_tallies([tally_from_json(report["tally"]) for report in reports])
+        pieces = [piece for report in reports for piece in pieces_of(report)]
+        if job.progress is not None:
+            job.progress.advance(tally.read, tally.size_bytes)
+        if not job.eager and not tally.given:
+            return self._nothing(tally)
+        if ticket is None:
+            self._load = self._load or job.begin()
+            pieces = list(self._written(self._load, pieces))
+        return Moved(self._load, tuple(pieces), tally)
+
+    def _nothing(self, tally: Tally) -> Moved:
+        if self._load is not None:
+            self._load.abort()
+        return Moved(None, (), tally)
+
+    def _orders(self, ticket: str | None) -> Orders:
+        job = self._job
+        reader = job.reader
+        return Orders(
+            reader=reader,
+            groups=[json.dumps([split_to_json(split) for split in group]) for group in self._groups()],
+            shape=job.shape,
+            transform=job.transform,
+            open_writer=job.open_writer,
+            ticket=ticket,
+            staging=str(self._staging),
+            relay=self._relay,
+            variants=frozenset({reader.connection.variant} if isinstance(reader, RemoteReader) else ()),
+        )
+
+    def _groups(self) -> list[Sequence[Split]]:
+        """The splits of each task: one, but all in one where rows delivered before are known by how often they came."""
+        if self._job.shape.boundary is not None:
+            return [self._job.splits]
+        return [[split] for split in self._job.splits]
+
+    def _reports(self, orders: Orders) -> list[dict[str, Any]]:
+        """What the tasks reported, in the order of their splits. Raises the first error of any of them."""
+        count = len(orders.groups)
+        rows = collect(self._session, self._job, lambda: _submit(self._session, orders))
+        reports = [json.loads(row.report) for row in sorted(rows, key=lambda row: row.number)]
+        for report in reports:
+            if "error" in report:
+                raise error_from_json(report["error"])
+        if len(reports) != count:
+            raise LoadError(f"{count} tasks ran, {len(reports)} reported", fault="internal")
+        return reports
+
+    def _written(self, load: LoadSession, staged: Sequence[Piece]) -> Iterator[Piece]:
+        """The staged files as the pieces of the load's own session, which takes one call at a time."""
+        first = self._job.splits[0]
+        for into in ("target", "quarantine"):
+            files = [piece for piece in staged if piece.into == into and piece.work["path"]]
+            if files or into == "target":
+                batches = chain.from_iterable(_read_staged(first.stream, piece) for piece in files)
+                yield load.write(SplitId(first.id), 0, batches, into=into)
+
+    def _abort(self, error: BaseException) -> None:
+        if self._load is None:
+            return
+        try:
+            self._load.abort()
+        except Exception as failure:  # noqa: BLE001 - noted on the error that is raised
+            error.add_note(f"the load could not be aborted either: {type(failure).__name__}: {failure}")
+
+
+def _submit(session: SparkSession, orders: Orders) -> list[Any]:
+    count = len(orders.groups)
+    frame = session.range(0, count, 1, count).mapInArrow(tasks(orders), "number bigint, report string")
+    return list(frame.collect())
+
+
+def collect(session: SparkSession, job: Move, run: Any) -> list[Any]:
+    """What a Spark job gives back. Once the move is to stop, the job is cancelled, and no other one of the session."""
+    tag = f"penstock-{uuid.uuid4().hex}"
+
+    def tagged() -> list[Any]:
+        session.addTag(tag)
+        try:
+            return list(run())
+        finally:
+            session.removeTag(tag)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="penstock-spark") as pool:
+        running = pool.submit(tagged)
+        try:
+            return _watch(running, job)
+        except BaseException:
+            if not running.done():
+                session.interruptTag(tag)
+                running.exception(_LET_GO_SECONDS)
+            raise
+
+
+def _watch(running: Future[list[Any]], job: Move) -> list[Any]:
+    stop = job.stop
+    while True:
+        try:
+            return running.result(_POLL_SECONDS)
+        except NotYetError:
+            if stop is not None and stop.is_set():
+                raise Interrupted(getattr(stop, "signal_number", SIGINT)) from None
+        except Exception as error:
+            raise error_of_job(error) from error
+
+
+def _read_staged(stream: StreamName, piece: Piece) -> Iterator[Batch]:
+    import pyarrow as pa
+
+    with pa.memory_map(str(piece.work["path"])) as file, pa.ipc.open_stream(file) as reader:
+        for rows in reader:
+            yield Batch(stream, rows)
