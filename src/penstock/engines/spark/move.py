@@ -28,7 +28,7 @@ _LET_GO_SECONDS = 10.0  # that cancelled tasks are waited for: abort should find
 
 
 class Mover:
-    """One move. `begin` comes before the tasks where they write pieces themselves, after them where they stage files."""
+    """One move. `begin` comes before the tasks where they write pieces, after them where they stage files."""
 
     def __init__(self, session: SparkSession, job: Move, staging: Path, *, relay: bool) -> None:
         self._session = session

@@ -36,7 +36,7 @@ class RemoteWriter:
 
 
 def travelling(connection: Connection) -> Connection:
-    """The connection with its secrets fetched here: references to this machine's variables and files mean nothing there."""
+    """The connection with its secrets fetched here: this machine's variables and files mean nothing there."""
     password = _fetched(connection.password) if connection.password is not None else None
     extra = {name: _fetched(v) if isinstance(v, Secret) else v for name, v in connection.extra.items()}
     return replace(connection, password=password, extra=extra)

@@ -61,7 +61,7 @@ def sum_tallies(tallies: Sequence[Tally]) -> Tally:
     digests = [tally.digest for tally in tallies if tally.digest is not None]
     return Tally(
         **{name: sum(getattr(tally, name) for tally in tallies) for name in _COUNTS},
-        reached=max(reached, key=lambda cursor: cursor.value, default=None),  # type: ignore[arg-type, return-value]
+        reached=max(reached, key=lambda cursor: cursor.value, default=None),
         boundary=boundaries[0] if boundaries else None,
         digest=add_digests(digests) if digests else None,
     )

@@ -1,4 +1,4 @@
-"""The session an engine runs on: the caller's, the one that is active, one behind `remote`, or a local one made here."""
+"""The session an engine runs on: the caller's, the active one, one behind `remote`, or a local one made here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,6 +154,8 @@ def _import_pyspark() -> Any:
         from pyspark import sql
     except ImportError as error:
         raise PluginNotFoundError("engine: spark needs pyspark", fix=INSTALL) from error
+    # said by each mapInArrow, which has no use for pandas
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     version = tuple(int(part) for part in pyspark.__version__.split(".")[:2])
     if version < _OLDEST:
         raise ConfigError(f"pyspark {pyspark.__version__} is too old for the spark engine", fix="use 4.0 or later")
@@ -219,8 +222,7 @@ def _connected(builder: Any, address: str) -> SparkSession:
     try:
         session: SparkSession = builder.remote(address).getOrCreate()
         session.range(1).count()
-    except Exception as error:
-        # neither its text nor its traceback is kept: both may hold the token
+    except Exception as error:  # noqa: BLE001 - neither text nor traceback is kept: both may hold the token
         raise ConfigError(
             f"the Spark Connect server cannot be used: {type(error).__name__}",
             where=_without_token(address),
@@ -239,13 +241,13 @@ def is_connect(session: SparkSession) -> bool:
 
 def is_stopped(session: SparkSession) -> bool:
     if is_connect(session):
-        return bool(session.is_stopped)  # type: ignore[attr-defined]
+        return bool(session.is_stopped)
     return getattr(session.sparkContext, "_jsc", None) is None
 
 
 def runs_here(session: SparkSession) -> bool:
     """Whether its tasks run on this machine, in processes that see its files."""
     if is_connect(session):
-        there = session.client.host not in _HERE  # type: ignore[attr-defined]
+        there = session.client.host not in _HERE
         return not there and str(session.conf.get("spark.master", "")).startswith("local")
     return str(session.sparkContext.master).startswith("local")

@@ -9,13 +9,13 @@ import itertools
 import json
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import penstock
 from penstock.engines.arrow.budget import ByteBudget
 from penstock.engines.arrow.move import run_move
 from penstock.engines.arrow.relay import run_relay
@@ -157,7 +157,7 @@ class StagedFiles:
 
 def tasks(orders: Orders) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """What `mapInArrow` runs over a range of task numbers: one report, as JSON, for each."""
-    return partial(_run_tasks, penstock.__version__, pickle.dumps(orders))
+    return partial(_run_tasks, own_version(), pickle.dumps(orders))
 
 
 def _run_tasks(version: str, pickled: bytes, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -172,14 +172,19 @@ def _run_tasks(version: str, pickled: bytes, numbers: Iterator[pa.RecordBatch]) 
 
 
 def _run_task(version: str, pickled: bytes, number: int) -> dict[str, Json]:
-    if version != penstock.__version__:
+    if version != own_version():
         error = ConfigError(
-            f"the executors have penstock {penstock.__version__}, this process {version}",
+            f"the executors have penstock {own_version()}, this process {version}",
             fix="install the same version on both",
         )
         return {"error": error_to_json(error)}
     orders: Orders = pickle.loads(pickled)  # noqa: S301 - made by the driver of this very run
     return orders.run(number, attempt_number())
+
+
+def own_version() -> str:
+    """Of the package as this process imported it; importing it by name would be a ring."""
+    return str(sys.modules["penstock"].__version__)
 
 
 def attempt_number() -> int:
