@@ -250,12 +250,13 @@ def prepare(table: Surveyed, parties: Parties, session: ReadSession) -> Prepared
     attachments = _attachments(table, parties.destination)
     replaced = _is_replaced(step, attachments)
     basis = None if replaced and step.writing.evolution == "evolve" else table.table
-    writers = _count_writers(step, splits, parties.destination)
     apart = parties.remote is not None and parties.remote.open_writer is not None
+    # A writer in another process is never the one that commits: with it there are two.
+    writers = max(_count_writers(step, splits, parties.destination), 2 if apart else 1)
 
     def shaped(basis: TableSchema | None) -> tuple[Shaping, Recipe]:
         shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper)
-        wish = _wish(table, shaping, bounds, max(writers, 2) if apart else writers, attachments)
+        wish = _wish(table, shaping, bounds, writers, attachments)
         return shaping, plan_load(wish, parties.destination.operations, where=step.where)
 
     shaping, recipe = shaped(basis)

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYetError
 from itertools import chain
 from pathlib import Path
-from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
+from penstock.engines.spark.jobs import run_job
 from penstock.engines.spark.remote import RemoteReader
-from penstock.engines.spark.reports import error_from_json, error_of_job, pieces_of, sum_tallies, tally_from_json
+from penstock.engines.spark.reports import error_from_json, pieces_of, sum_tallies, tally_from_json
 from penstock.engines.spark.task import Orders, tasks
-from penstock.errors import Interrupted, LoadError
+from penstock.errors import LoadError
 from penstock.protocols import LoadSession, Move, Moved
 from penstock.values import Batch, Piece, Split, SplitId, StreamName, Tally
 from penstock.values.wire import split_to_json, ticket_to_json
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-_POLL_SECONDS = 0.2
-_LET_GO_SECONDS = 10.0  # that cancelled tasks are waited for: abort should find their connections gone
 
 
 class Mover:
@@ -90,7 +84,7 @@ class Mover:
     def _reports(self, orders: Orders) -> list[dict[str, Any]]:
         """What the tasks reported, in the order of their splits. Raises the first error of any of them."""
         count = len(orders.groups)
-        rows = collect(self._session, self._job, lambda: _submit(self._session, orders))
+        rows = run_job(self._session, lambda: _submit(self._session, orders), self._job.stop)
         reports = [json.loads(row.report) for row in sorted(rows, key=lambda row: row.number)]
         for report in reports:
             if "error" in report:
@@ -121,40 +115,6 @@ def _submit(session: SparkSession, orders: Orders) -> list[Any]:
     count = len(orders.groups)
     frame = session.range(0, count, 1, count).mapInArrow(tasks(orders), "number bigint, report string")
     return list(frame.collect())
-
-
-def collect(session: SparkSession, job: Move, run: Any) -> list[Any]:
-    """What a Spark job gives back. Once the move is to stop, the job is cancelled, and no other one of the session."""
-    tag = f"penstock-{uuid.uuid4().hex}"
-
-    def tagged() -> list[Any]:
-        session.addTag(tag)
-        try:
-            return list(run())
-        finally:
-            session.removeTag(tag)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="penstock-spark") as pool:
-        running = pool.submit(tagged)
-        try:
-            return _watch(running, job)
-        except BaseException:
-            if not running.done():
-                session.interruptTag(tag)
-                running.exception(_LET_GO_SECONDS)
-            raise
-
-
-def _watch(running: Future[list[Any]], job: Move) -> list[Any]:
-    stop = job.stop
-    while True:
-        try:
-            return running.result(_POLL_SECONDS)
-        except NotYetError:
-            if stop is not None and stop.is_set():
-                raise Interrupted(getattr(stop, "signal_number", SIGINT)) from None
-        except Exception as error:
-            raise error_of_job(error) from error
 
 
 def _read_staged(stream: StreamName, piece: Piece) -> Iterator[Batch]:

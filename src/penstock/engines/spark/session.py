@@ -63,7 +63,7 @@ class HeldSession:
     @property
     def is_local(self) -> bool:
         """Whether tasks run on this machine and see its files. Starts no session."""
-        known = self._given or self._made or (_active() if "pyspark" in sys.modules else None)
+        known = self._known()
         if known is not None:
             return runs_here(known)
         return self._options.remote is None and self._options.master.startswith("local")
@@ -71,11 +71,15 @@ class HeldSession:
     @property
     def place(self) -> str:
         """Where tasks run, for people; no token of an address is in it. Starts no session."""
-        if self._given is not None:
-            return "the given session"
+        known = self._known()
+        if known is not None:
+            return f"Connect at {known.client.host}" if is_connect(known) else str(known.sparkContext.master)
         if self._options.remote is not None:
             return _without_token(self._options.remote.reveal())
         return self._options.master
+
+    def _known(self) -> SparkSession | None:
+        return self._given or self._made or (_active() if "pyspark" in sys.modules else None)
 
     def close(self) -> None:
         with self._guard:
