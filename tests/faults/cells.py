@@ -66,6 +66,7 @@ class Cell:
     destination: Place
     strategy: Strategy
     options: str = ""
+    settings: str = "{lock_wait: 20}"
     ledgers: list[Ledger] = field(default_factory=list)
 
     def write_project(self) -> None:
@@ -82,7 +83,7 @@ class Cell:
             version: 2
             default_environment: test
             test:
-              settings: {{lock_wait: 20}}
+              settings: {self.settings}
               connections:
                 here: {self.source.connection()}
                 there: {self.destination.connection()}

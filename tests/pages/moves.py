@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.pipeline.project import Project
-from penstock.pipeline.results import RunResult
+from penstock.pipeline.results import RunOptions, RunResult
 from penstock.plugins import open_destination, open_source
 from penstock.protocols import Source
 from penstock.schema.types import SIGNED, UNSIGNED, decimal_of, list_item, struct_fields
@@ -44,6 +44,7 @@ class Journey:
     url: str
     outcomes: dict[tuple[str, str], dict[str, Outcome]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+    options: RunOptions = field(default_factory=RunOptions)
 
     def go(self) -> Mapping[tuple[str, str], Mapping[str, Outcome]]:
         """What became of each column, by pair; raises AssertionError naming every value that is another one now."""
@@ -89,7 +90,7 @@ class Journey:
         environment = {"settings": settings, "connections": connections, "pipelines": pipelines}
         path = self.folder / "penstock.yaml"
         path.write_text(json.dumps({"version": 2, "default_environment": "dev", "dev": environment}))
-        return Project.open(path).run()
+        return Project.open(path).run(options=self.options)
 
     def pipelines(
         self, tables: Mapping[str, Sequence[str]], pairs: Mapping[str, Sequence[str]] | None = None

@@ -1,4 +1,4 @@
-"""Each strategy over three rounds, from and into each system: the tables and the ledgers are those of the arrow engine."""
+"""Each strategy over three rounds, from and into each system: tables and ledgers are those of the arrow engine."""
 
 from __future__ import annotations
 
