@@ -15,7 +15,7 @@ from typing import TypeVar, get_args
 
 from penstock.config import ProjectConfig, load_project
 from penstock.config.problems import suggest
-from penstock.engines.arrow.fixtures import FixtureCheck, check_fixtures
+from penstock.engines.arrow.fixtures import check_fixtures
 from penstock.errors import ConfigError, Interrupted, PenstockError
 from penstock.failpoints import failpoint
 from penstock.pipeline.compile import compile_steps
@@ -217,12 +217,17 @@ class Project:
     def test(self) -> tuple[TransformCheck, ...]:
         """Run every transform of the project on the fixture rows kept beside it."""
         used = dict.fromkeys(t.transform for p in self.config.pipelines for t in p.tables if t.transform)
-        found = (check for reference in used for check in self._check_fixtures(reference))
+        folder, frame = str(self.config.base_dir), self.config.settings.transform_frame
+        engine = self.engine(RunOptions())
+        try:
+            found = [
+                check
+                for reference in used
+                for check in check_fixtures(reference, folder, default_frame=frame, load=engine.load_transform)
+            ]
+        finally:
+            engine.close()
         return tuple(TransformCheck(c.file, c.function, c.case, c.ok, c.message) for c in found)
-
-    def _check_fixtures(self, reference: str) -> Iterator[FixtureCheck]:
-        frame = self.config.settings.transform_frame
-        return check_fixtures(reference, str(self.config.base_dir), default_frame=frame)
 
     def status(self, selection: Selection | None = None) -> tuple[TableStatus, ...]:
         """Where each table stands by its destination's ledger; the run history adds what it remembers."""

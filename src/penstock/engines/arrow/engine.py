@@ -7,8 +7,9 @@ from pathlib import Path
 
 from penstock.engines.arrow.budget import ByteBudget
 from penstock.engines.arrow.move import run_move
+from penstock.engines.arrow.reference import UserFunction
 from penstock.engines.arrow.relay import run_relay
-from penstock.engines.arrow.transform import load_function, parse_sql
+from penstock.engines.arrow.transform import ArrowTransform, function_transform, load_function, parse_sql
 from penstock.engines.arrow.workspace import Workspace
 from penstock.protocols import Move, Moved, Transform
 
@@ -33,6 +34,10 @@ class ArrowEngine:
 
     def load_transform(self, reference: str, base_dir: str, *, default_frame: str | None = None) -> Transform:
         return load_function(reference, base_dir, self._workspace, default_frame=default_frame)
+
+    def function_transform(self, user: UserFunction) -> ArrowTransform:
+        """`load_transform` of a function that is loaded already."""
+        return function_transform(user, self._workspace)
 
     def sql_transform(self, sql: str) -> Transform:
         return parse_sql(sql, self._workspace)

@@ -17,17 +17,19 @@ Rows are compared in any order, unless the case says `ordered: true`; a column l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from penstock.engines.arrow.transform import ArrowTransform, load_function
+from penstock.engines.arrow.transform import load_function
 from penstock.engines.arrow.types import fit_column
 from penstock.engines.arrow.workspace import Workspace
 from penstock.engines.scope import TransformContext
 from penstock.errors import ConfigError, PenstockError
+from penstock.protocols import Frame
 from penstock.records import dataclass
 from penstock.schema.types import is_type, to_arrow_schema
 from penstock.values import Field, RunId, TableSchema
@@ -67,8 +69,25 @@ def fixture_path(reference: str, base_dir: str) -> Path:
     return path.with_name(f"{path.stem}.{function}.yaml")
 
 
-def check_fixtures(reference: str, base_dir: str, *, default_frame: str | None = None) -> Iterator[FixtureCheck]:
-    """Run the transform on each case of its fixture, if it has one. Raises ConfigError for a bad fixture."""
+class FixedTransform(Protocol):
+    """What a fixture asks of an engine's transform."""
+
+    def with_context(self, context: TransformContext) -> FixedTransform: ...
+    def declared_for(self, schema: pa.Schema) -> TableSchema: ...
+    def apply(self, *inputs: Frame) -> Frame: ...
+
+
+def check_fixtures(
+    reference: str,
+    base_dir: str,
+    *,
+    default_frame: str | None = None,
+    load: Callable[..., Any] | None = None,
+) -> Iterator[FixtureCheck]:
+    """Run the transform on each case of its fixture, if it has one. Raises ConfigError for a bad fixture.
+
+    `load` is the `load_transform` of another engine.
+    """
     path = fixture_path(reference, base_dir)
     if not path.is_file():
         return
@@ -76,13 +95,14 @@ def check_fixtures(reference: str, base_dir: str, *, default_frame: str | None =
     label = str(path.relative_to(base_dir)) if path.is_relative_to(base_dir) else str(path)
     with closing(Workspace(_MEMORY_BYTES, 1, None)) as workspace:
         cases = _read_cases(path)
-        transform = load_function(reference, base_dir, workspace, default_frame=default_frame)
+        load = load or partial(load_function, workspace=workspace)
+        transform: FixedTransform = load(reference, base_dir, default_frame=default_frame)
         for case in cases:
             message = _difference(transform.with_context(case.context), case)
             yield FixtureCheck(label, function, case.name, not message, message)
 
 
-def _difference(transform: ArrowTransform, case: _Case) -> str:
+def _difference(transform: FixedTransform, case: _Case) -> str:
     """Empty when the rows are those expected."""
     try:
         made = transform.apply(case.rows)
@@ -99,7 +119,7 @@ def _difference(transform: ArrowTransform, case: _Case) -> str:
 
 
 def _expected_table(
-    rows: Sequence[Mapping[str, object]], transform: ArrowTransform, names: Sequence[str], incoming: pa.Schema
+    rows: Sequence[Mapping[str, object]], transform: FixedTransform, names: Sequence[str], incoming: pa.Schema
 ) -> pa.Table:
     import pyarrow as pa
 

@@ -203,4 +203,5 @@ FRAME_NAMES: Final[Mapping[str, str]] = {
     "pandas": "pandas.DataFrame",
     "pyarrow": "pyarrow.Table",
     "arrow": "pyarrow.Table",
+    "pyspark": "pyspark.DataFrame",  # the spark engine's
 }

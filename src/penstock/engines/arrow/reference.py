@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from penstock.config.paths import within
@@ -21,6 +22,8 @@ from penstock.engines.arrow.usererror import user_error
 from penstock.errors import ConfigError
 from penstock.records import dataclass
 
+PYSPARK = "pyspark"
+NO_MORE: Mapping[str, FrameKind] = MappingProxyType({})
 _numbers = itertools.count()
 _path_guard = threading.Lock()
 _neighbours: set[str] = set()
@@ -42,8 +45,13 @@ class UserFunction:
         return f"{self.path}:{self.line}"
 
 
-def load_user_function(reference: str, base_dir: str, default_frame: str | None) -> UserFunction:
-    """Raises ConfigError for what the reference or the signature says, TransformError for what the file does."""
+def load_user_function(
+    reference: str, base_dir: str, default_frame: str | None, *, more: Mapping[str, FrameKind] = NO_MORE
+) -> UserFunction:
+    """Raises ConfigError for what the reference or the signature says, TransformError for what the file does.
+
+    `more` are frames beyond this engine's own, by `package.Class`.
+    """
     path, name = _parse(reference, base_dir)
     module = _execute(path, reference)
     function = getattr(module, name, None)
@@ -58,7 +66,7 @@ def load_user_function(reference: str, base_dir: str, default_frame: str | None)
     line = inspect.unwrap(function).__code__.co_firstlineno
     where = f"{path}:{line}"
     parameters = _parameters(function, where)
-    kind = _frame_kind(parameters[0], module, default_frame, where)
+    kind = _frame_kind(parameters[0], module, default_frame, where, {**FRAMES, **more})
     return UserFunction(reference, path, line, function, kind, len(parameters) > 1)
 
 
@@ -143,23 +151,30 @@ def _parameters(function: Callable[..., Any], where: str) -> list[inspect.Parame
 
 
 def _frame_kind(
-    parameter: inspect.Parameter, module: types.ModuleType, default_frame: str | None, where: str
+    parameter: inspect.Parameter,
+    module: types.ModuleType,
+    default_frame: str | None,
+    where: str,
+    frames: Mapping[str, FrameKind],
 ) -> FrameKind:
-    choices = f"annotate it with one of {', '.join(FRAMES)}"
+    choices = f"annotate it with one of {', '.join(kind.annotation for kind in frames.values())}"
     if parameter.annotation is inspect.Parameter.empty:
-        named = FRAME_NAMES.get(default_frame or "pyspark")
-        if named is None:
+        named = FRAME_NAMES.get(default_frame or PYSPARK)
+        if named is None or named not in frames:
+            needs = default_frame == PYSPARK
             unknown = f"; settings.transform_frame {default_frame!r} is none of this engine" if default_frame else ""
             raise ConfigError(
-                f"nothing says which frame the parameter {parameter.name!r} wants{unknown}", where=where, fix=choices
+                f"nothing says which frame the parameter {parameter.name!r} wants{unknown}",
+                where=where,
+                fix=f"{choices}, or use engine: spark" if needs else choices,
             )
-        return FRAMES[named]
+        return frames[named]
     name = _canonical(parameter.annotation, module)
-    if name.startswith("pyspark."):
+    if name.startswith("pyspark.") and name not in frames:
         raise ConfigError(f"{name} needs the spark engine; this one is arrow", where=where, fix=choices)
-    if name not in FRAMES:
+    if name not in frames:
         raise ConfigError(f"{name} is no frame of this engine", where=where, fix=choices)
-    return FRAMES[name]
+    return frames[name]
 
 
 def _canonical(annotation: object, module: types.ModuleType) -> str:

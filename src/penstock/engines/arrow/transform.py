@@ -32,8 +32,12 @@ def load_function(
     reference: str, base_dir: str, workspace: Workspace, *, default_frame: str | None = None
 ) -> ArrowTransform:
     """`path.py::function` as a transform. Raises ConfigError or TransformError with file:line."""
-    user = load_user_function(reference, base_dir, default_frame)
-    return ArrowTransform(scope_of(user.function), user.frame, workspace, f"transform {reference!r}", user=user)
+    return function_transform(load_user_function(reference, base_dir, default_frame), workspace)
+
+
+def function_transform(user: UserFunction, workspace: Workspace) -> ArrowTransform:
+    """The same of a function that is loaded already."""
+    return ArrowTransform(scope_of(user.function), user.frame, workspace, f"transform {user.reference!r}", user=user)
 
 
 def parse_sql(sql: str, workspace: Workspace) -> ArrowTransform:

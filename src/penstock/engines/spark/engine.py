@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 from penstock.engines.arrow.engine import ArrowEngine
+from penstock.engines.arrow.reference import load_user_function
 from penstock.engines.arrow.transform import ArrowTransform
+from penstock.engines.spark.frames import (
+    FRAMES,
+    SparkTransform,
+    StagedReader,
+    finished_shape,
+    frame_of,
+    raw_shape,
+    schema_of_staged,
+    splits_of,
+    staging_of,
+)
+from penstock.engines.spark.jobs import run_job
 from penstock.engines.spark.move import Mover
 from penstock.engines.spark.remote import RemoteReader, RemoteWriter, keeps_files, travelling
 from penstock.engines.spark.session import HeldSession
+from penstock.engines.spark.task import Pieces, StagedFiles
 from penstock.engines.spark.transform import TravellingTransform
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, LoadError
 from penstock.protocols import Move, Moved, Transform
-from penstock.values import Connection
+from penstock.schema.types import to_arrow_schema
+from penstock.values import Connection, Split
 
 
 class SparkEngine:
@@ -25,9 +45,55 @@ class SparkEngine:
         self._local = local
 
     def move(self, job: Move) -> Moved:
+        if isinstance(job.transform, SparkTransform):
+            return self._through_frame(job, job.transform)
         if not job.splits or not isinstance(job.reader, RemoteReader) or _sees_all(job.transform):
             return self._local.move(job)
         return self._by_tasks(job, relay=False)
+
+    def _through_frame(self, job: Move, transform: SparkTransform) -> Moved:
+        """Stage what is read, transform, stage what is made, load that: see frames."""
+        if not job.splits:
+            return self._local.move(replace(job, transform=None))
+        self._require_shared_staging()
+        with self._local.temporary_folder() as folder:
+            taken = replace(job, transform=None, shape=raw_shape(job.shape), open_writer=None, eager=True)
+            read = self._staged(replace(taken, begin=lambda: Pieces(StagedFiles(folder), 0)), folder)
+            if not read.tally.given and not job.eager:
+                return replace(read, load=None, pieces=())
+            made = self._made(job, transform, [str(piece.work["path"]) for piece in read.pieces if piece.rows], folder)
+            given = replace(
+                job, reader=StagedReader(), splits=made, transform=None, shape=finished_shape(job.shape), progress=None
+            )
+            moved = self._load_made(given)
+        names = ("read", "deduplicated_in", "given", "size_bytes", "reached", "boundary")
+        return replace(moved, tally=replace(moved.tally, **{name: getattr(read.tally, name) for name in names}))
+
+    def _staged(self, job: Move, folder: Path) -> Moved:
+        """The rows of the source in files; no load is begun."""
+        if not isinstance(job.reader, RemoteReader):
+            return self._local.move(job)
+        return Mover(self._session.get(), job, folder, relay=False).stage()
+
+    def _made(self, job: Move, transform: SparkTransform, files: Sequence[str], folder: Path) -> tuple[Split, ...]:
+        first = job.splits[0]
+        incoming = schema_of_staged(files, to_arrow_schema(first.schema))
+        session = self._session.get()
+        made = transform.checked(transform.call(frame_of(session, files, incoming)), incoming)
+        try:
+            rows = run_job(session, lambda: staging_of(made, folder).collect(), job.stop)
+        except LoadError as error:
+            if error.fault != "internal" or error.__cause__ is None:
+                raise
+            raise transform.failure(error.__cause__) from error.__cause__
+        reports = [report for row in rows if (report := json.loads(row.report)) is not None]
+        return splits_of(reports, first.stream, transform.declared_for(incoming))
+
+    def _load_made(self, job: Move) -> Moved:
+        if not job.splits or job.open_writer is None:
+            return self._local.move(job)
+        with self._local.temporary_folder() as folder:
+            return Mover(self._session.get(), job, folder, relay=False).run()
 
     def relay(self, job: Move) -> Moved:
         if not isinstance(job.reader, RemoteReader) or job.open_writer is None:
@@ -51,8 +117,10 @@ class SparkEngine:
             )
 
     def load_transform(self, reference: str, base_dir: str, *, default_frame: str | None = None) -> Transform:
-        loaded = self._local.load_transform(reference, base_dir, default_frame=default_frame)
-        assert isinstance(loaded, ArrowTransform)
+        user = load_user_function(reference, base_dir, default_frame, more=FRAMES)
+        if user.frame in FRAMES.values():
+            return SparkTransform(user, self._session)
+        loaded = self._local.function_transform(user)
         return TravellingTransform.of_function(
             loaded, (reference, base_dir, default_frame), shares_disk=self._session.is_local
         )

@@ -14,7 +14,7 @@ from penstock.engines.spark.reports import error_from_json, pieces_of, sum_talli
 from penstock.engines.spark.task import Orders, tasks
 from penstock.errors import LoadError
 from penstock.protocols import LoadSession, Move, Moved
-from penstock.values import Batch, Piece, Split, SplitId, StreamName, Tally
+from penstock.values import Batch, Piece, Split, SplitId, StreamName, Tally, WriteTicket
 from penstock.values.wire import split_to_json, ticket_to_json
 
 if TYPE_CHECKING:
@@ -38,22 +38,31 @@ class Mover:
             self._abort(error)
             raise
 
+    def stage(self) -> Moved:
+        """The rows in files of the staging folder, as pieces; no load is begun."""
+        pieces, tally = self._carried_out(None)
+        return Moved(None, tuple(pieces), tally)
+
     def _run(self) -> Moved:
         job = self._job
         if self._relay or job.open_writer is not None:
             self._load = job.begin()
         ticket = self._load.ticket if self._load is not None else None
-        reports = self._reports(self._orders(json.dumps(ticket_to_json(ticket)) if ticket is not None else None))
-        tally = sum_tallies([tally_from_json(report["tally"]) for report in reports])
-        pieces = [piece for report in reports for piece in pieces_of(report)]
-        if job.progress is not None:
-            job.progress.advance(tally.read, tally.size_bytes)
+        pieces, tally = self._carried_out(ticket)
         if not job.eager and not tally.given:
             return self._nothing(tally)
         if ticket is None:
             self._load = self._load or job.begin()
             pieces = list(self._written(self._load, pieces))
         return Moved(self._load, tuple(pieces), tally)
+
+    def _carried_out(self, ticket: WriteTicket | None) -> tuple[list[Piece], Tally]:
+        job = self._job
+        reports = self._reports(self._orders(json.dumps(ticket_to_json(ticket)) if ticket is not None else None))
+        tally = sum_tallies([tally_from_json(report["tally"]) for report in reports])
+        if job.progress is not None:
+            job.progress.advance(tally.read, tally.size_bytes)
+        return [piece for report in reports for piece in pieces_of(report)], tally
 
     def _nothing(self, tally: Tally) -> Moved:
         if self._load is not None:

@@ -74,6 +74,9 @@ class TravellingTransform:
     def output_schema(self, *inputs: TableSchema) -> TableSchema:
         return self._arrow().output_schema(*inputs)
 
+    def declared_for(self, schema: pa.Schema) -> TableSchema:
+        return self._arrow().declared_for(schema)
+
     def apply(self, *inputs: Frame) -> Frame:
         return self._arrow().apply(*inputs)
 
