@@ -118,6 +118,7 @@ prod:
       password: ${BACKEND_PASSWORD}
     spark:
       master: "local[*]"
+      remote: "sc://cluster:15002/;token=${PASSWORD:-not so secret}"
       driver_memory: "4g"
       executor_memory: "4g"
       comet: true
@@ -209,6 +210,9 @@ def test_every_documented_key_is_read(load: Load, tmp_path: Path) -> None:
     assert settings.backend.to_options(tmp_path) == {"database": str(tmp_path / "state.db")}
     assert settings.spark is not None
     assert settings.spark.extra_config["spark.sql.shuffle.partitions"] == "200"
+    assert settings.spark.remote is not None
+    assert settings.spark.remote.reveal() == "sc://cluster:15002/;token=not so secret"
+    assert "so secret" not in repr(settings) + settings.model_dump_json()
     assert project.pipelines[0].pass_on_error is True
     assert users.pass_on_error is True
     assert (users.fetchsize, users.batchsize, users.tags) == (5000, 10000, ["nightly"])
@@ -228,9 +232,7 @@ def test_keys_without_effect_are_listed_with_their_place_and_feature(load: Load)
     project = load(EVERYTHING)
     table = "prod.pipelines[0].tables[1]"
     assert [(w.path, w.feature) for w in project.waiting] == [
-        ("prod.settings.engine", "M9"),
-        ("prod.settings.transform_frame", "M9"),
-        ("prod.settings.spark", "M9"),
+        ("prod.settings.spark.comet", "M9"),
         (f"{table}.partitioner", "M11i"),
         (f"{table}.partitioner_options", "M11i"),
         (f"{table}.iceberg_partition_by", "M11s"),
@@ -244,7 +246,7 @@ def test_keys_without_effect_are_listed_with_their_place_and_feature(load: Load)
         ("prod.connections.my_mongodb.variant", "M11i"),
         ("prod.connections.my_s3.extra.storage", "M11r"),
     ]
-    assert project.waiting[0].location == "penstock.yaml:19:13"
+    assert project.waiting[0].location == "penstock.yaml:38:14"
 
 
 @pytest.mark.feature("M1")
@@ -257,15 +259,15 @@ def test_a_key_of_another_variant_is_a_located_warning(load: Load) -> None:
         ["password has no effect with the sqlite backend", "  at: penstock.yaml:32:7, prod.settings.backend.password"],
         [
             "mongo_uri has no effect on a river connection; it belongs to a connector that comes with M11i",
-            "  at: penstock.yaml:43:57, prod.connections.a.mongo_uri",
+            "  at: penstock.yaml:44:57, prod.connections.a.mongo_uri",
         ],
         [
             "extra.region has no effect on a tank connection; it belongs to file on S3, which comes with M11r",
-            "  at: penstock.yaml:44:57, prod.connections.b.extra.region",
+            "  at: penstock.yaml:45:57, prod.connections.b.extra.region",
         ],
         [
             "no connector for the variant 'file-on-s3' is installed",
-            "  at: penstock.yaml:51:16, prod.connections.my_s3.variant",
+            "  at: penstock.yaml:52:16, prod.connections.my_s3.variant",
         ],
     ]
 

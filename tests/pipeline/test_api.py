@@ -190,11 +190,11 @@ def test_a_write_mode_that_cannot_be_is_a_config_error(shop: Shop, write_mode: A
         penstock.load(shop.write(FULL), table="orders", df=frame, write_mode=write_mode)
 
 
-def test_an_engine_that_is_not_here_yet_names_its_feature(shop: Shop) -> None:
-    with pytest.raises(ConfigError, match="it comes with M9"):
-        penstock.run(shop.write(FULL), engine="spark")
+def test_an_engine_that_is_not_known_is_an_error_with_the_nearest_name(shop: Shop) -> None:
     with pytest.raises(ConfigError, match="engine 'sprak' is not known"):
         penstock.run(shop.write(FULL), engine="sprak")
+    with pytest.raises(ConfigError, match="a Spark session is given, and engine arrow is asked for"):
+        penstock.run(shop.write(FULL), engine="arrow", spark=object())
 
 
 def test_what_is_no_frame_is_an_error_that_names_the_choices(shop: Shop) -> None:

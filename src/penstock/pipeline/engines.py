@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +18,7 @@ from penstock.pipeline.results import RunOptions
 from penstock.protocols import Engine
 from penstock.records import dataclass
 
-Name = str
-ENGINES: tuple[Name, ...] = ("arrow", "spark")
+ENGINES = ("arrow", "spark")
 
 
 class ClosableEngine(Engine, Protocol):
@@ -45,6 +45,19 @@ class Engines:
         if name == "arrow":
             return self._once(name, self._arrow)
         return self._once((name, id(options.spark)), lambda: self._spark(options.spark))
+
+    @contextmanager
+    def arrow_of(self, frame: Any) -> Iterator[Any]:
+        """The frame itself; a Spark frame, which has no Arrow stream, as one, out of files that its tasks write."""
+        if not type(frame).__module__.startswith("pyspark."):
+            yield frame
+            return
+        engine: Any = self.of(RunOptions(spark=frame.sparkSession))
+        try:
+            with engine.arrow_of(frame) as rows:
+                yield rows
+        finally:
+            engine.close()
 
     def _once(self, key: object, make: Callable[[], ClosableEngine]) -> ClosableEngine:
         with self._guard:

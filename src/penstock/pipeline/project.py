@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -294,12 +294,11 @@ class Project:
             load_id=named,
         )
         ends = Ends(self._ends.connections, stands_at=self._ends.stands_at)
-        frame_source = FrameSource(frame, step.reading.stream)
-        ends.lend(FRAME, frame_source)
-        step = replace(step, source=FRAME)
         taken = named is not None and ends.destination(step.destination).ledger().find(named) is not None
-        steps = [] if taken else [step]
-        result = self._run_steps(steps, f"load {table}", RunOptions(), Bus(), threading.Event(), ends)
+        with nullcontext(frame) if taken else self._engines.arrow_of(frame) as given:
+            ends.lend(FRAME, FrameSource(given, step.reading.stream))
+            steps = [] if taken else [replace(step, source=FRAME)]
+            result = self._run_steps(steps, f"load {table}", RunOptions(), Bus(), threading.Event(), ends)
         return self._with_repeat(result, step) if taken else result
 
     def _with_repeat(self, result: RunResult, step: ReplicateStep) -> RunResult:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import penstock
 from penstock.errors import ConfigError, TransformError
 from penstock.pipeline.project import Project
 from penstock.pipeline.results import RunOptions
@@ -138,3 +139,16 @@ def test_the_arrow_engine_names_the_spark_engine_for_a_pyspark_transform(tmp_pat
         lab = lab_with(text, tmp_path / f"lab{len(text)}", "sqlite", settings={"transform_frame": "pyspark"})
         with pytest.raises(ConfigError, match="spark"):
             lab.open().plan(options=RunOptions(engine="arrow"))
+
+
+@pytest.mark.feature("M10")
+def test_a_spark_frame_is_loaded_once_by_its_load_id(tmp_path: Path, spark: Any) -> None:
+    lab = make_lab(tmp_path / "lab", [{"target_name": "copy", "write_strategy": "append", **INCREMENTAL}])
+    assert not lab.run().errors
+    frame = spark.range(100, 105).selectExpr("id", "id AS stamp", "concat('frame ', id) AS note", "0.5D AS ratio")
+    for _ in range(2):
+        penstock.load(lab.write(), table="copy", df=frame.repartition(3), load_id="today")
+    found = lab.rows()
+    assert found is not None
+    assert sum(found.values()) == 25
+    assert found[104, 104, "frame 104", 0.5] == 1

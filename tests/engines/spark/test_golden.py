@@ -81,7 +81,7 @@ def test_a_transform_of_each_frame_makes_the_same_rows(name: str, tmp_path: Path
 def test_sql_runs_in_tasks_row_by_row_and_whole_in_this_process(
     tmp_path: Path, postgres_url: str, spark: object
 ) -> None:
-    tables = [
+    tables: list[dict[str, Any]] = [
         {
             "target_name": "copy",
             "transform_sql": "SELECT id, upper(note) AS note, stamp, ratio FROM input WHERE id > 2",

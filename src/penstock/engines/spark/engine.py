@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from penstock.engines.arrow.engine import ArrowEngine
 from penstock.engines.arrow.reference import load_user_function
@@ -27,10 +29,15 @@ from penstock.engines.spark.remote import RemoteReader, RemoteWriter, keeps_file
 from penstock.engines.spark.session import HeldSession
 from penstock.engines.spark.task import Pieces, StagedFiles
 from penstock.engines.spark.transform import TravellingTransform
+from penstock.engines.spark.types import arrow_schema
 from penstock.errors import ConfigError, LoadError
 from penstock.protocols import Move, Moved, Transform
 from penstock.schema.types import to_arrow_schema
-from penstock.values import Connection, Split
+from penstock.values import Connection, Split, StreamName, TableSchema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
 
 
 class SparkEngine:
@@ -88,6 +95,20 @@ class SparkEngine:
             raise transform.failure(error.__cause__) from error.__cause__
         reports = [report for row in rows if (report := json.loads(row.report)) is not None]
         return splits_of(reports, first.stream, transform.declared_for(incoming))
+
+    @contextmanager
+    def arrow_of(self, frame: DataFrame) -> Iterator[pa.RecordBatchReader]:
+        """The rows of a Spark frame as batches, out of files that its tasks write; to be read while it lasts."""
+        import pyarrow as pa
+
+        self._require_shared_staging()
+        schema = arrow_schema(frame.schema)
+        with self._local.temporary_folder() as folder:
+            rows = run_job(self._session.get(), lambda: staging_of(frame, folder).collect(), None)
+            reports = [report for row in rows if (report := json.loads(row.report)) is not None]
+            splits = splits_of(reports, StreamName("frame"), TableSchema(()))
+            batches = (batch.rows.cast(schema) for split in splits for batch in StagedReader().read(split))
+            yield pa.RecordBatchReader.from_batches(schema, batches)
 
     def _load_made(self, job: Move) -> Moved:
         if not job.splits or job.open_writer is None:

@@ -68,13 +68,14 @@ def table_schema(made: StructType, incoming: pa.Schema, *, what: str, where: str
         raise TransformError(f"{what} returned {found}", where=where, fix="name each column once")
     before = {field.name: field for field in from_arrow_schema(incoming).fields}
     try:
-        after = from_arrow_schema(_arrow_schema(made)).fields
+        after = from_arrow_schema(arrow_schema(made)).fields
     except (ValueError, TypeError) as error:
         raise TransformError(f"{what} returned {_first_line(error)}", where=where, fix="cast it") from error
     return TableSchema(tuple(_declared(field, before.get(field.name)) for field in after))
 
 
-def _arrow_schema(made: StructType) -> Any:
+def arrow_schema(made: StructType) -> Any:
+    """The Arrow columns of a Spark frame, as tasks hand them out."""
     from pyspark.sql.pandas.types import to_arrow_schema
 
     return to_arrow_schema(made).remove_metadata()
