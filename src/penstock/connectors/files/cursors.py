@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from penstock.connectors.files.read import fit_column
-from penstock.connectors.files.texts import BadCellError
 from penstock.errors import ConfigError, ExtractionError
 from penstock.records import dataclass
+from penstock.schema.texts import BadCellError
 from penstock.schema.types import SIGNED, UNSIGNED, decimal_of
 from penstock.values import (
     Batch,

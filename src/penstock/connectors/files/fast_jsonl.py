@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from penstock.connectors.files.texts import BadCellError, from_text
+from penstock.schema.texts import BadCellError, from_text
 from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of, to_arrow_type
 from penstock.values import TableSchema
 

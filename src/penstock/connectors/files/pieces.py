@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from penstock.connectors.files.places import PRIVATE, partition_segment, stage_file, sync_folder, to_segment
 from penstock.connectors.files.sinks import Sink, Style, open_sink
-from penstock.connectors.files.texts import is_nested, to_text
 from penstock.errors import ConfigError, ContractError, FencedError, LoadError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
 from penstock.records import dataclass
+from penstock.schema.texts import is_nested, to_text
 from penstock.schema.types import to_arrow_schema
 from penstock.values import Batch, Field, Into, Json, LoadId, Piece, SplitId, TableSchema
 

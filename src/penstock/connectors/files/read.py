@@ -19,9 +19,9 @@ from penstock.connectors.files.read_jsonl import (
     to_column,
 )
 from penstock.connectors.files.read_parquet import read_parquet
-from penstock.connectors.files.texts import BadCellError, from_text, is_nested, to_text
 from penstock.errors import ExtractionError
 from penstock.records import dataclass
+from penstock.schema.texts import BadCellError, from_text, is_nested, to_text
 from penstock.schema.types import TEXTUAL, from_arrow_type, to_arrow_type
 from penstock.values import Field, TableSchema
 

@@ -9,12 +9,12 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.connectors.files import intervals
 from penstock.connectors.files.listing import FileRef, check_unchanged
 from penstock.connectors.files.text_stream import TextStream
-from penstock.connectors.files.texts import BadCellError, from_text
 from penstock.errors import ExtractionError
 from penstock.records import dataclass
+from penstock.schema import intervals
+from penstock.schema.texts import BadCellError, from_text
 from penstock.schema.types import FLOATS, SIGNED, TEXTUAL, UNSIGNED, decimal_of, list_item, struct_fields, to_arrow_type
 from penstock.values import Field, TableSchema
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from penstock.connectors.files import intervals
+from penstock.schema import intervals
 from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of, list_item, struct_fields, to_arrow_type
 
 if TYPE_CHECKING:
