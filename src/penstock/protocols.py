@@ -11,6 +11,7 @@ from penstock.values import (
     Ability,
     Account,
     Batch,
+    Boundary,
     Bounds,
     CommitReceipt,
     Cursor,
@@ -152,8 +153,8 @@ class LedgerStore(Protocol):
         """Newest first."""
         ...
 
-    def boundary(self, table: TableName) -> Mapping[str, int]:
-        """Digests of the rows at the edge of the last read, with how often each was delivered."""
+    def boundary(self, table: TableName) -> Boundary:
+        """Digests of the rows at the edge of the last read, and the types of the columns they were made of."""
         ...
 
     def set_head(self, table: TableName, head: LedgerHead, *, expected_epoch: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from penstock.engines.scope import TransformContext, bind
-from penstock.errors import ConfigError, LoadError, PenstockError, TransformError
+from penstock.errors import ConfigError, ContractError, LoadError, PenstockError, TransformError
 from penstock.failpoints import failpoint
 from penstock.loading.plan import Recipe, Wish, plan_load
 from penstock.protocols import (
@@ -30,6 +30,7 @@ from penstock.steps.shaping import Shaping, make_shape, own_columns, schema_sign
 from penstock.steps.survey import Surveyed
 from penstock.values import (
     Account,
+    Boundary,
     BoundaryRule,
     Bounds,
     CommitReceipt,
@@ -161,6 +162,7 @@ def _is_eager(table: Surveyed, prepared: Prepared) -> bool:
 def _commit(table: Surveyed, prepared: Prepared, moved: Moved, load: LoadSession) -> CommitReceipt:
     try:
         _refuse_to_empty(table, prepared, moved.tally)
+        _refuse_to_double(table, prepared, moved.tally)
         receipt = load.commit(moved.pieces, _account(table, prepared, moved))
     except BaseException as error:
         _abort(load, error)
@@ -188,6 +190,22 @@ def _refuse_to_empty(table: Surveyed, prepared: Prepared, tally: Tally) -> None:
         f"no row arrived for {step.writing.target}, which would be emptied",
         where=step.where,
         fix="set allow_empty: true on the table if an empty result is right",
+    )
+
+
+def _refuse_to_double(table: Surveyed, prepared: Prepared, tally: Tally) -> None:
+    """What may have been delivered before would be appended again; a key takes it in its stride."""
+    step = table.step
+    if not tally.unrecognised or step.writing.strategy != "append":
+        return
+    then = prepared.boundary.known.types if prepared.boundary else {}
+    now = {f.name: f.type for f in prepared.source_schema.fields}
+    changes = [f"{name!r} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in tally.unrecognised]
+    raise ContractError(
+        f"columns of {step.reading.stream} changed ({'; '.join(changes)}), so that rows up to the last cursor, which "
+        f"{step.writing.target} may hold, are not recognised: they would be appended once more",
+        where=step.where,
+        fix="use write_strategy: upsert with a write_key, run once with --full-refresh, or undo the change",
     )
 
 
@@ -243,7 +261,7 @@ def prepare(table: Surveyed, parties: Parties, session: ReadSession) -> Prepared
     shaping, recipe = shaped(basis)
     if basis is None and table.table is not None and recipe.replace_mode == "in_place":
         shaping, recipe = shaped(table.table)  # the table stays after all, so its columns must follow the stream
-    boundary = _boundary(table, bounds, parties.destination)
+    boundary = _boundary(table, bounds, source_schema, parties.destination)
     relayed = _relay_splits(table, shaping, recipe, parties, splits, boundary)
     plan = _load_plan(table, parties, shaping, recipe, bounds)
     encoding = parties.source.relay_encoding if relayed and isinstance(parties.source, RelaySource) else None
@@ -319,7 +337,7 @@ def _window_column(step: ReplicateStep, shaping: Shaping) -> str:
     return shaping.cursor_column
 
 
-def _boundary(table: Surveyed, bounds: Bounds, destination: Destination) -> BoundaryRule | None:
+def _boundary(table: Surveyed, bounds: Bounds, schema: TableSchema, destination: Destination) -> BoundaryRule | None:
     """Rows at the edge are known by digest wherever the source cannot deliver each version once by itself."""
     step = table.step
     if step.reading.method != "incremental" or step.is_backfill:
@@ -329,11 +347,15 @@ def _boundary(table: Surveyed, bounds: Bounds, destination: Destination) -> Boun
     if step.writing.strategy == "delete_insert" and not step.writing.key:
         return None
     after = table.request.after if table.request else None
-    known = destination.ledger().boundary(step.writing.target) if after is not None and table.head is not None else {}
-    if step.full_refresh:
-        known = {}
-    keep_from = bounds.position.resume if bounds.position else None
-    return BoundaryRule(known, bounds.lower, keep_from, step.writing.boundary_limit)
+    goes_on = after is not None and table.head is not None and not step.full_refresh
+    return BoundaryRule(
+        known=destination.ledger().boundary(step.writing.target) if goes_on else Boundary(),
+        lower=bounds.lower,
+        keep_from=bounds.position.resume if bounds.position else None,
+        limit=step.writing.boundary_limit,
+        types={f.name: f.type for f in schema.fields},
+        reached=after.cursor if after else None,
+    )
 
 
 def _relay_splits(

@@ -11,7 +11,7 @@ from penstock.failpoints import failpoint
 from penstock.loading.boundary import BoundaryFilter
 from penstock.protocols import Move
 from penstock.records import dataclass
-from penstock.values import Batch, Cursor, Split
+from penstock.values import Batch, Boundary, Cursor, Split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,9 +55,13 @@ class Intake:
     def is_finished(self) -> bool:
         return all(lane.is_closed() for lane in self.lanes)
 
-    def boundary(self) -> dict[str, int] | None:
+    def boundary(self) -> Boundary | None:
         """Digests of the rows that the next read will see again."""
         return self._boundary.collected() if self._boundary is not None else None
+
+    def unrecognised(self) -> tuple[str, ...]:
+        """Columns that changed such that rows given on may have been delivered before."""
+        return self._boundary.unrecognised() if self._boundary is not None else ()
 
     def _read_splits(self) -> None:
         while True:
