@@ -10,7 +10,7 @@ from datetime import datetime
 from penstock.engines.scope import TransformContext, bind
 from penstock.errors import ConfigError, ContractError, LoadError, PenstockError, TransformError
 from penstock.failpoints import failpoint
-from penstock.loading.plan import Recipe, Wish, plan_load
+from penstock.loading.plan import Recipe, Wish, plan_load, swaps_table
 from penstock.protocols import (
     Attached,
     Destination,
@@ -26,7 +26,7 @@ from penstock.protocols import (
 )
 from penstock.records import dataclass
 from penstock.steps.replicate_step import ReplicateStep
-from penstock.steps.shaping import Shaping, make_shape, own_columns, schema_signature, shape_table
+from penstock.steps.shaping import Shaping, is_key_unique, make_shape, own_columns, schema_signature, shape_table
 from penstock.steps.survey import Surveyed
 from penstock.values import (
     Account,
@@ -249,18 +249,11 @@ def prepare(table: Surveyed, parties: Parties, session: ReadSession) -> Prepared
     splits = tuple(s for s in session.splits if s.stream == step.reading.stream)
     source_schema = splits[0].schema
     attachments = _attachments(table, parties.destination)
-    replaced = _is_replaced(step, attachments)
-    basis = None if replaced and step.writing.evolution == "evolve" else table.table
     writers = _count_writers(step, splits, parties.destination)
-
-    def shaped(basis: TableSchema | None) -> tuple[Shaping, Recipe]:
-        shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper)
-        wish = _wish(table, shaping, bounds, writers, attachments)
-        return shaping, plan_load(wish, parties.destination.operations, where=step.where)
-
-    shaping, recipe = shaped(basis)
-    if basis is None and table.table is not None and recipe.replace_mode == "in_place":
-        shaping, recipe = shaped(table.table)  # the table stays after all, so its columns must follow the stream
+    basis = _basis(table, source_schema, attachments, parties.destination)
+    shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper)
+    wish = _wish(table, shaping, bounds, writers, attachments)
+    recipe = plan_load(wish, parties.destination.operations, where=step.where)
     boundary = _boundary(table, bounds, source_schema, parties.destination)
     relayed = _relay_splits(table, shaping, recipe, parties, splits, boundary)
     plan = _load_plan(table, parties, shaping, recipe, bounds)
@@ -282,9 +275,21 @@ def _attachments(table: Surveyed, destination: Destination) -> tuple[str, ...]:
     return tuple(h for h in hanging if h != f"view {table.step.writing.latest_view}")
 
 
-def _is_replaced(step: ReplicateStep, attachments: tuple[str, ...]) -> bool:
-    replaces = step.writing.strategy == "replace" or step.full_refresh
-    return replaces and step.writing.replace_mode != "in_place" and not attachments
+def _basis(
+    table: Surveyed, source: TableSchema, attachments: tuple[str, ...], destination: Destination
+) -> TableSchema | None:
+    """The columns that the load's must follow: those of the table, unless another one takes its place."""
+    step = table.step
+    wish = Wish(
+        strategy=step.writing.strategy,
+        exists=table.table is not None,
+        key_is_unique=is_key_unique(step, source),
+        replace_mode=step.writing.replace_mode,
+        attachments=attachments,
+        refresh=step.full_refresh,
+    )
+    is_free = step.writing.evolution == "evolve" and swaps_table(wish, destination.operations, where=step.where)
+    return None if is_free else table.table
 
 
 def _count_writers(step: ReplicateStep, splits: tuple[Split, ...], destination: Destination) -> int:

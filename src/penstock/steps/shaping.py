@@ -64,8 +64,13 @@ def shape_table(
     schema = evolution.written
     if order_field is not None:
         schema = replace(schema, fields=(*schema.fields, order_field))
-    unique = step.transform is None and bool(source_schema.key) and set(source_schema.key) <= set(step.writing.key)
+    unique = is_key_unique(step, source_schema)
     return Shaping(schema, renames, evolution, key, order, order_column, cursor_column, unique, fills)
+
+
+def is_key_unique(step: ReplicateStep, source_schema: TableSchema) -> bool:
+    """Whether the source itself promises that no two rows share the write key."""
+    return step.transform is None and bool(source_schema.key) and set(source_schema.key) <= set(step.writing.key)
 
 
 def _transformed(step: ReplicateStep, schema: TableSchema) -> TableSchema:
