@@ -90,6 +90,17 @@ KEPT = (
     ("src.pair", "src.pair", "'(2,b)'", "'(1,a)'", "(1,a)"),
 )
 
+# those that only `columns: {v: string}` makes text
+TO_TEXT = {
+    ("text", "integer"),
+    ("text", "uuid"),
+    ("text", "jsonb"),
+    ("text", "src.mood"),
+    ("money", "bigint"),
+    ("money", "numeric(12,4)"),
+    ("inet", "integer"),
+}
+
 
 def pair_of(lab: Lab, number: int, source: str, target: str, value: str, old: str | None = None) -> dict[str, object]:
     lab.here.execute(
@@ -126,8 +137,12 @@ def test_what_a_column_can_be_widened_to_keeps_the_rows_of_both(make_lab: MakeLa
     lab = make_lab("postgres", "postgres")
     lab.here.execute(*TYPES)
     tables = [pair_of(lab, n, source, target, value, old) for n, (source, target, old, value, _) in enumerate(KEPT)]
+    asked = [n for n, (source, target, *_) in enumerate(KEPT) if (source, target) in TO_TEXT]
     before = [texts(lab, n)[0] for n in range(len(KEPT))]
-    lab.moved(*tables)
+    result = lab.run(*tables)
+    assert sorted(map(str, result.errors)) == sorted(f"dst.t{n}" for n in asked), result.errors
+    assert all("v: string does not fit" in str(error) for error in result.errors.values())
+    lab.moved(*(tables[n] | {"columns": {"v": "string"}} for n in asked))
     for n, (source, target, _, value, expected) in enumerate(KEPT):
         old, new = texts(lab, n)
         assert new == (expected or value.strip("'")), (source, target)

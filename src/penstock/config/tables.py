@@ -155,7 +155,8 @@ class TableConfig(ConfigModel):
     )
     schema_evolution: Literal["evolve", "freeze", "ignore"] = Field(
         "evolve",
-        description="New columns at the source: `evolve` adds and widens, `freeze` fails, `ignore` leaves them out.",
+        description="New columns at the source: `evolve` adds and widens, `freeze` fails, `ignore` leaves them out. No "
+        "column becomes text but by `columns: {NAME: string}`.",
         examples=["freeze"],
     )
     columns: dict[str, TypeName] = Field(

@@ -279,7 +279,7 @@ class Project:
         named = named_load_id(str(writing.target), load_id) if load_id is not None else None
         step = replace(
             step,
-            reading=Reading(step.reading.stream, batch_rows=step.reading.batch_rows),
+            reading=Reading(step.reading.stream, types=step.reading.types, batch_rows=step.reading.batch_rows),
             writing=writing,
             transform=None,
             load_id=named,

@@ -250,8 +250,9 @@ def prepare(table: Surveyed, parties: Parties, session: ReadSession) -> Prepared
     source_schema = splits[0].schema
     attachments = _attachments(table, parties.destination)
     writers = _count_writers(step, splits, parties.destination)
-    basis = _basis(table, source_schema, attachments, parties.destination)
-    shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper)
+    rebuilt = _is_rebuilt(table, source_schema, attachments, parties.destination)
+    basis = None if rebuilt and step.starts_anew else table.table
+    shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper, rebuilt=rebuilt)
     wish = _wish(table, shaping, bounds, writers, attachments)
     recipe = plan_load(wish, parties.destination.operations, where=step.where)
     boundary = _boundary(table, bounds, source_schema, parties.destination)
@@ -275,10 +276,10 @@ def _attachments(table: Surveyed, destination: Destination) -> tuple[str, ...]:
     return tuple(h for h in hanging if h != f"view {table.step.writing.latest_view}")
 
 
-def _basis(
+def _is_rebuilt(
     table: Surveyed, source: TableSchema, attachments: tuple[str, ...], destination: Destination
-) -> TableSchema | None:
-    """The columns that the load's must follow: those of the table, unless another one takes its place."""
+) -> bool:
+    """Whether a new table takes the place of the present one, so that its columns need not be followed."""
     step = table.step
     wish = Wish(
         strategy=step.writing.strategy,
@@ -288,8 +289,7 @@ def _basis(
         attachments=attachments,
         refresh=step.full_refresh,
     )
-    is_free = step.writing.evolution == "evolve" and swaps_table(wish, destination.operations, where=step.where)
-    return None if is_free else table.table
+    return step.writing.evolution == "evolve" and swaps_table(wish, destination.operations, where=step.where)
 
 
 def _count_writers(step: ReplicateStep, splits: tuple[Split, ...], destination: Destination) -> int:

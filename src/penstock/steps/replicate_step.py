@@ -87,6 +87,11 @@ class ReplicateStep:
         return f"{self.source_variant}:{self.reading.stream}"
 
     @property
+    def starts_anew(self) -> bool:
+        """Nothing of the table stays, neither rows nor types: a full refresh, or a sample."""
+        return self.full_refresh or self.reading.limit is not None
+
+    @property
     def is_backfill(self) -> bool:
         return self.reading.window is not None
 

@@ -15,11 +15,13 @@ from penstock.protocols import Destination, Source
 from penstock.records import dataclass
 from penstock.schema.names import check_schema_name, check_table_name
 from penstock.steps.replicate_step import ReplicateStep
+from penstock.steps.shaping import expected_types
 from penstock.values import (
     START,
     Bounds,
     Cursor,
     LedgerHead,
+    Limits,
     ReadRequest,
     StreamName,
     StreamSpec,
@@ -55,7 +57,8 @@ def survey(
     named = list(dict.fromkeys(s.reading.stream for s in usable if s.reading.query is None))
     streams = {spec.name: spec for spec in source.streams(named)} if named else {}
     settled = [_settle_cursor(step, source, streams) for step in usable]
-    surveyed = iter(_probe([_survey_one(step, heads, tables, streams, has_rows) for step in settled], source))
+    limits = destination.limits
+    surveyed = iter(_probe([_survey_one(step, heads, tables, streams, has_rows, limits) for step in settled], source))
     return [Surveyed(s, error=unusable[i]) if i in unusable else next(surveyed) for i, s in enumerate(steps)]
 
 
@@ -95,6 +98,7 @@ def _survey_one(
     tables: Mapping[TableName, TableSchema | None],
     streams: Mapping[StreamName, StreamSpec],
     has_rows: Callable[[TableName], bool],
+    limits: Limits,
 ) -> Surveyed:
     target = step.writing.target
     head, table = heads.get(target), tables.get(target)
@@ -104,6 +108,8 @@ def _survey_one(
         _refuse_vanished_table(step, head, table)
         _refuse_first_load_after_windows(step, head, table, has_rows)
         request = _localise(make_request(step, admission), stream, step.reading.timezone)
+        if stream is not None and stream.schema is not None and table is not None:
+            request = replace(request, expected=expected_types(step, stream.schema, table, limits))
     except PenstockError as error:
         return Surveyed(step, head, table, error=error)
     return Surveyed(step, head, table, stream, admission, request)
@@ -229,6 +235,7 @@ def make_request(step: ReplicateStep, admission: Admission) -> ReadRequest:
         limit=reading.limit,
         chain_rows=reading.chain_rows if incremental and reading.cursor is not None else None,
         accept_source_change=reading.accept_source_change,
+        set_aside=step.writing.on_bad_value == "quarantine",
     )
 
 

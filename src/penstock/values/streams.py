@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from penstock.records import dataclass
-from penstock.values.names import CursorType, CursorValue, Encoding, Json, NullCursors, SplitId, StreamName
+from penstock.values.names import CursorType, CursorValue, Encoding, Into, Json, NullCursors, SplitId, StreamName
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -184,6 +184,9 @@ class ReadRequest:
     "all" everything visible since the last horizon (keyed strategies), "window" all rows from the resume point on
     (delete_insert by window). `upto` (inclusive) asks for the very range of a load that was prepared and not finished:
     only destinations without transactions need it. `batch_rows` and `batch_bytes` are upper limits of one batch.
+    `types` is what the user wants columns read as. `expected` is what they are at the target: a source that would guess
+    takes a guess only where it widens that without loss. With `set_aside`, a source that reads text hands out the rows
+    with a cell that is no value of its column as batches into quarantine, in place of an error.
     """
 
     stream: StreamName
@@ -194,6 +197,8 @@ class ReadRequest:
     late_commits: Literal["once", "all", "window"] = "once"
     splits: SplitWish = field(default_factory=SplitWish)
     types: Mapping[str, str] = field(default_factory=dict)
+    expected: Mapping[str, str] = field(default_factory=dict)
+    set_aside: bool = False
     batch_rows: int = 100_000
     batch_bytes: int = 4 << 20
     limit: int | None = None
@@ -237,9 +242,13 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows in motion. `cursors` holds each row's cursor value (same length), where the stream has one."""
+    """Rows in motion. `cursors` holds each row's cursor value (same length), where the stream has one.
+
+    Those into quarantine have the columns of schema/quarantine.py, and no others.
+    """
 
     stream: StreamName
     rows: pa.RecordBatch
     cursors: pa.Array | None = None
     reached: Cursor | None = None
+    into: Into = "target"

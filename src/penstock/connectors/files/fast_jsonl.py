@@ -22,6 +22,8 @@ def arrow_kind(kind: str, *, own: bool, strict: bool) -> pa.DataType | None:
     """What Arrow's parser is told of a column, None where only the exact reader will do."""
     import pyarrow as pa
 
+    if kind == "uuid" and strict:
+        return None
     if kind in _TEXT or (kind == "json" and own):
         return pa.string()
     if kind == "bool" or kind in (*SIGNED, *UNSIGNED, *FLOATS):

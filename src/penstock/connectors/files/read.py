@@ -21,7 +21,7 @@ from penstock.connectors.files.read_jsonl import (
 from penstock.connectors.files.read_parquet import read_parquet
 from penstock.errors import ExtractionError
 from penstock.records import dataclass
-from penstock.schema.texts import BadCellError, from_text, is_nested, to_text
+from penstock.schema.texts import BadCellError, from_text, is_nested, refuse_no_uuid, to_text
 from penstock.schema.types import TEXTUAL, from_arrow_type, to_arrow_type
 from penstock.values import Field, TableSchema
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """How one stream's files become rows. `inferred` columns take no cell that their type would change."""
+    """How one stream's files become rows. `inferred` columns, of types nobody named, take no cell they would change."""
 
     root: Path
     schema: TableSchema
@@ -163,11 +163,22 @@ def fit_column(column: pa.Array, kind: str, *, strict: bool, own: bool = True) -
 
 def _from_text_column(column: pa.Array, kind: str, *, strict: bool, own: bool) -> pa.Array:
     if kind in TEXTUAL and kind != "numeric":
+        if strict:
+            _check_texts(column, kind)
         return column
     if is_nested(kind):
         values = [None if text is None else _decode(text, i) for i, text in enumerate(column.to_pylist())]
         return to_column(values, kind, strict=strict, own=own)
     return from_text(column, kind, strict=strict)
+
+
+def _check_texts(column: pa.Array, kind: str) -> None:
+    if kind == "uuid":
+        refuse_no_uuid(column)
+    if kind == "json":
+        for index, text in enumerate(column.to_pylist()):
+            if text is not None:
+                _decode(text, index)
 
 
 def _decode(text: str, index: int) -> Any:

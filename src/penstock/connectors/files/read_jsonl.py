@@ -14,7 +14,7 @@ from penstock.connectors.files.text_stream import TextStream
 from penstock.errors import ExtractionError
 from penstock.records import dataclass
 from penstock.schema import intervals
-from penstock.schema.texts import BadCellError, from_text
+from penstock.schema.texts import BadCellError, from_text, refuse_no_uuid
 from penstock.schema.types import FLOATS, SIGNED, TEXTUAL, UNSIGNED, decimal_of, list_item, struct_fields, to_arrow_type
 from penstock.values import Field, TableSchema
 
@@ -160,7 +160,10 @@ def to_column(values: list[Any], kind: str, *, strict: bool, own: bool) -> pa.Ar
     if kind in TEXTUAL and kind != "numeric":
         if strict:
             _check_each(values, (str,))
-        return _to_strings([v if v is None or type(v) is str else dump(v) for v in values])
+        texts = _to_strings([v if v is None or type(v) is str else dump(v) for v in values])
+        if strict and kind == "uuid":
+            refuse_no_uuid(texts)
+        return texts
     numeric = kind in (*SIGNED, *UNSIGNED, *FLOATS, "numeric") or decimal_of(kind) is not None
     _check_each(values, (Number, str) if numeric else (str,))
     if strict and numeric and kind != "numeric":

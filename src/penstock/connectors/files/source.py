@@ -51,7 +51,7 @@ class FilesSource:
     options: FileExtra
     identity: str
     abilities: frozenset[Ability] = frozenset({"shared_snapshot", "splits", "static_schema"})
-    _known: dict[StreamName, tuple[Listing, dict[str, str], Described]] = field(
+    _known: dict[StreamName, tuple[Listing, dict[str, str], dict[str, str], Described]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -118,12 +118,12 @@ class FilesSource:
 
     def _describe_once(self, listing: Listing, request: ReadRequest) -> Described:
         """Files that are listed as they were at the last look are not sampled again: a read probes, then opens."""
-        types = dict(request.types)
+        types, expected = dict(request.types), dict(request.expected)
         known = self._known.get(request.stream)
-        if known is not None and known[:2] == (listing, types):
-            return known[2]
-        described = describe_files(self.root, listing, types)
-        self._known[request.stream] = (listing, types, described)
+        if known is not None and known[:3] == (listing, types, expected):
+            return known[3]
+        described = describe_files(self.root, listing, types, expected)
+        self._known[request.stream] = (listing, types, expected, described)
         return described
 
 
@@ -151,7 +151,17 @@ def _measure(root: Path, request: ReadRequest, listing: Listing, described: Desc
     footers = {r.path: read_footer(root, r, statistics) for r in listing.files if r.format == "parquet"}
     upper = _upper(root, request, listing, described, rule, footers)
     rows = _exact_rows(request, listing, rule, footers)
-    return Extent(request, listing, described, rule, _bounds(request, rule, upper, rows, listing), footers)
+    bounds = replace(_bounds(request, rule, upper, rows, listing), notes=_notes(request, described))
+    return Extent(request, listing, described, rule, bounds, footers)
+
+
+def _notes(request: ReadRequest, described: Described) -> tuple[str, ...]:
+    then = "which go to quarantine" if request.set_aside else "which will stop the run"
+    return tuple(
+        f"{name}: read as {described.schema.field(name).type}, the type of the table's column; the files hold other "
+        f"cells, {then}"
+        for name in described.unlike
+    )
 
 
 def _upper(
