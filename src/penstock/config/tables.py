@@ -178,7 +178,10 @@ class TableConfig(ConfigModel):
     )
     on_bad_value: Literal["fail", "quarantine"] = Field(
         default="fail",
-        description="A value its column cannot hold exactly ends the load, or its row goes to `<target>__quarantine`.",
+        description="A value its column cannot hold exactly ends the load, or its row goes to `<target>__quarantine`: "
+        "cells of files, and what a transform or a narrower column of the target makes unfit. Whatever it says, a load "
+        "ends at a value that a database cannot read as its type under `columns:`, at a cursor that is none, and where "
+        "the destination is files.",
         examples=["quarantine"],
     )
     load_rows: int = Field(

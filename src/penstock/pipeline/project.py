@@ -254,7 +254,7 @@ class Project:
         found = self._survey([step])[0]
         if found.error is not None or found.request is None:
             raise found.error or PenstockError(f"{table} could not be surveyed")
-        source, request = self._ends.source(step.source), replace(found.request, chain_rows=None)
+        source, request = self._ends.source(step.source), replace(found.request, chain_rows=None, set_aside=False)
         return Extracted(lambda: source.open([request]), source.reader())
 
     def load(

@@ -104,7 +104,7 @@ def _refusal(problems: list[str], texts: list[Field], where: str) -> ContractErr
     fix = "name a type under columns:, set schema_evolution: evolve, alter the table, or use --full-refresh"
     if texts:
         kept = ", ".join(f"{f.name}: {_quoted(f.type)}" for f in texts if f.type != "enum")
-        named = f" name the type to read it as, columns: {{{kept}}}, then on_bad_value: quarantine can set rows aside;"
+        named = f" name the type to read it as, columns: {{{kept}}};"
         text = ", ".join(f"{f.name}: string" for f in texts)
         fix = f"correct the source;{named if kept else ''} or make it text from now on, columns: {{{text}}}"
     return ContractError(f"{where}: the stream does not fit the table: " + "; ".join(problems), where=where, fix=fix)

@@ -31,6 +31,23 @@ class BadCellError(ValueError):
         super().__init__(f"cell {index} does not fit")
 
 
+def bad_cells(length: int, check: Callable[[int, int], object]) -> list[int]:
+    """Which of so many cells are no values, by halving; `check(start, size)` raises BadCellError where one is none."""
+    found: list[int] = []
+    pending = [(0, length)]
+    while pending:
+        start, size = pending.pop()
+        try:
+            check(start, size)
+        except BadCellError:
+            half = size // 2
+            if half:
+                pending += [(start + half, size - half), (start, half)]
+            else:
+                found.append(start)
+    return found
+
+
 def is_nested(kind: str) -> bool:
     return list_item(kind) is not None or struct_fields(kind) is not None
 

@@ -53,6 +53,7 @@ class Tally:
     """Row counts of one move: read = deduplicated_in + given; returned by the transform = written + quarantined.
 
     `unrecognised` names columns that changed at the source such that rows given on may have been delivered before.
+    Rows that the source set aside go round the transform, and count as given and returned.
     """
 
     read: int = 0

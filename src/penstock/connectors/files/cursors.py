@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
-from penstock.connectors.files.read import fit_column
+from penstock.connectors.files.fit import fit_column
 from penstock.errors import ConfigError, ExtractionError
 from penstock.records import dataclass
 from penstock.schema.texts import BadCellError

@@ -145,9 +145,15 @@ def _explain(root: Path, ref: FileRef, names: Sequence[str], error: Exception) -
     return ExtractionError(f"{ref.path} cannot be read as CSV", where=str(root), fix="check extra.delimiter")
 
 
-def line_of_row(root: Path, ref: FileRef, row: int) -> int:
-    """The line a data row (from 0) begins at."""
-    skipped = 0 if ref.columns or not ref.header else 1
-    relaxed = replace(ref, needs_final_newline=False)
-    record = next(itertools.islice(scan_records(root, relaxed), row + skipped, None), None)
-    return record.line if record else 0
+class RowLines:
+    """The lines that data rows begin at, asked for in order: the file is read again, once, and only where asked."""
+
+    def __init__(self, root: Path, ref: FileRef) -> None:
+        self._records = scan_records(root, replace(ref, needs_final_newline=False))
+        self._passed = 0 if ref.columns or not ref.header else -1
+
+    def line(self, row: int) -> int:
+        """The line of a row, counted from 0."""
+        record = next(itertools.islice(self._records, row - self._passed, None), None)
+        self._passed = row + 1
+        return record.line if record else 0

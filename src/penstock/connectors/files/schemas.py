@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.connectors.files.fit import fit_column
 from penstock.connectors.files.infer import guess_kind, settle
 from penstock.connectors.files.listing import FileRef, Listing
-from penstock.connectors.files.read import fit_column
 from penstock.connectors.files.read_csv import csv_names, read_csv
 from penstock.connectors.files.read_jsonl import Number, parse_lines, read_blocks, to_column
 from penstock.connectors.files.read_parquet import read_footer
-from penstock.connectors.files.texts import BadCellError
 from penstock.errors import ConfigError, ExtractionError
 from penstock.records import dataclass
 from penstock.schema.evolution import common_type, widened_type
+from penstock.schema.texts import BadCellError
 from penstock.schema.types import is_type
 from penstock.values import Field, TableSchema
 

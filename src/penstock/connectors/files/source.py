@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from penstock.connectors.files.cursors import (
     CursorRule,
@@ -17,9 +17,10 @@ from penstock.connectors.files.cursors import (
 )
 from penstock.connectors.files.listing import FileRef, Listing, list_names, list_stream
 from penstock.connectors.files.options import FileExtra
-from penstock.connectors.files.read import ReadPlan, read_file
+from penstock.connectors.files.read import read_file
 from penstock.connectors.files.read_parquet import Footer, read_footer
 from penstock.connectors.files.schemas import Described, describe_files
+from penstock.connectors.files.untyped import Aside, ReadPlan
 from penstock.errors import ConfigError, ExtractionError, PenstockError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks, ReadSession
@@ -39,9 +40,13 @@ from penstock.values import (
     TableSchema,
 )
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _SMALL_BYTES = 4 << 20  # files are packed together up to this
 _GROUP_BYTES = 64 << 20  # uncompressed; a bigger Parquet file is cut by its row groups
 _BYTES_PER_ROW = 100  # a guess, for progress bars
+_NUMBER = "_penstock_number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +184,8 @@ def _upper(
     if known is not None or request.cursor is None or not request.cursor.lookback or request.after is None:
         return known
     plan = ReadPlan(root, _only(described.schema, rule), described.inferred)
-    batches = ((ref.path, batch) for ref in listing.files for batch in read_file(plan, ref))
+    found = ((ref.path, rows) for ref in listing.files for rows in read_file(plan, ref))
+    batches = ((path, rows) for path, rows in found if not isinstance(rows, Aside))
     return highest_cursor(rule, batches)
 
 
@@ -278,6 +284,7 @@ def cut(extent: Extent) -> Iterator[Split]:
                 "batch_rows": extent.request.batch_rows,
                 "batch_bytes": extent.request.batch_bytes,
                 "limit": extent.request.limit,
+                "set_aside": extent.request.set_aside,
             },
             rows_estimate=sum(estimates),
         )
@@ -362,11 +369,13 @@ class FilesReader:
             frozenset(work["inferred"]),
             int(work["batch_rows"]),
             int(work["batch_bytes"]),
+            set_aside=bool(work["set_aside"]),
+            placing=rule.columns if rule else (),
         )
         left = work["limit"]
         for ref in (FileRef.from_json(f) for f in work["files"]):
-            for rows in read_file(plan, ref):
-                batch = pick_rows(rule, split.stream, ref.path, rows)
+            for found in read_file(plan, ref):
+                batch = _pick(rule, split.stream, ref.path, found)
                 if left is not None:
                     batch = _first_rows(batch, left)
                     left -= batch.rows.num_rows
@@ -378,6 +387,19 @@ class FilesReader:
 
     def relay(self, split: Split) -> Chunks:
         raise ExtractionError(f"files are not relayed undecoded (split {split.id})", fault="internal")
+
+
+def _pick(rule: CursorRule | None, stream: StreamName, file: str, found: pa.RecordBatch | Aside) -> Batch:
+    """The wanted rows; which of those set aside are wanted, their placing columns say."""
+    import pyarrow as pa
+
+    if not isinstance(found, Aside):
+        return pick_rows(rule, stream, file, found)
+    if rule is None:
+        return Batch(stream, found.rows, into="quarantine")
+    numbers = pa.array(range(found.rows.num_rows), pa.int64())
+    picked = pick_rows(rule, stream, file, found.placing.append_column(_NUMBER, numbers))
+    return replace(picked, rows=found.rows.take(picked.rows.column(_NUMBER)), into="quarantine")
 
 
 def _first_rows(batch: Batch, rows: int) -> Batch:

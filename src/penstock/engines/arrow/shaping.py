@@ -70,7 +70,7 @@ class Shaper:
             rows, self.shape.schema, quarantine=self.shape.on_bad_value == "quarantine", position=position
         )
         if fitted.rejected is not None:
-            self._set_aside(fitted.rejected)
+            self._keep_aside(fitted.rejected)
         if fitted.rows.num_rows and self.shape.digest:
             self._add_digest(fitted.rows)
         yield from cut(fitted.rows)
@@ -88,7 +88,12 @@ class Shaper:
             cursors = fit_column(cursors, self.shape.schema.field(name))
         return rows.append_column(name, cursors)
 
-    def _set_aside(self, rejected: pa.RecordBatch) -> None:
+    def set_aside(self, rejected: pa.RecordBatch) -> None:
+        """Rows that their source could not read: they go round the transform."""
+        self.returned += rejected.num_rows
+        self._keep_aside(rejected)
+
+    def _keep_aside(self, rejected: pa.RecordBatch) -> None:
         self.quarantined.append(rejected)
         self._quarantined_bytes += rejected.nbytes
         if self._quarantined_bytes > _MOST_QUARANTINED_BYTES:

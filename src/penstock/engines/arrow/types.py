@@ -10,19 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ConfigError, ContractError
 from penstock.records import dataclass
+from penstock.schema.quarantine import QUARANTINE_SCHEMA
 from penstock.schema.types import to_arrow_schema, to_arrow_type
 from penstock.values import Field, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-QUARANTINE_SCHEMA = TableSchema(
-    (
-        Field("_penstock_rule", "string", nullable=False),
-        Field("_penstock_position", "int64", nullable=False),
-        Field("row", "json", nullable=False),
-    )
-)
 
 # days and microseconds from 1970 to the first and the last moment of the years 1 to 9999
 _DAYS = (-719_162, 2_932_896)
