@@ -20,7 +20,7 @@ What a caller does next is in the attributes: `retryable`, `fault`, `exit_code`.
 from __future__ import annotations
 
 import signal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Fault = Literal["config", "data", "transient", "internal"]
 
@@ -30,6 +30,15 @@ EXIT_USAGE = 2
 EXIT_DIFFERENCE = 3
 EXIT_REFUSED = 4
 EXIT_UNKNOWN = 5
+
+
+class Mistake(NamedTuple):
+    """One of the things that are wrong with a project: `where` is a place in a file, `path` a key of the project."""
+
+    message: str
+    where: str
+    path: str
+    fix: str | None
 
 
 class PenstockError(Exception):
@@ -81,7 +90,9 @@ def _blank(kind: type[PenstockError], args: tuple[object, ...]) -> PenstockError
 
 
 class ConfigError(PenstockError):
-    """The project file, an option or a combination of both cannot be run."""
+    """The project file, an option or a combination of both cannot be run; `mistakes` tells those of the file apart."""
+
+    mistakes: tuple[Mistake, ...] = ()
 
     fault: Fault = "config"
     exit_code = EXIT_USAGE
@@ -169,6 +180,7 @@ __all__ = [
     "FencedError",
     "Interrupted",
     "LoadError",
+    "Mistake",
     "PenstockError",
     "PluginNotFoundError",
     "RefusedError",

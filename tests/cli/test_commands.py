@@ -11,7 +11,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -476,3 +478,11 @@ def test_no_secret_is_in_any_output_or_log(tmp_path: Path) -> None:
         assert password not in done.said
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or password.encode() not in path.read_bytes(), path
+
+
+def test_the_history_tells_programs_how_long_things_took(here: InProcess) -> None:
+    (run, *_) = here.run("runs", "--json").json()["runs"]  # type: ignore[index, call-overload]
+    shown: Any = here.run("show", "last", "--json").json()
+    for record in (run, shown["run"], *shown["tables"]):
+        took = datetime.fromisoformat(record["finished_at"]) - datetime.fromisoformat(record["started_at"])
+        assert record["seconds"] == took.total_seconds()

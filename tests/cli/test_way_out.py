@@ -176,3 +176,26 @@ def test_errors_are_copied_and_pickled_whole(error: Exception) -> None:
     for copied in (copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
         assert type(copied) is type(error)
         assert (str(copied), vars(copied)) == (str(error), vars(error))
+
+
+def test_each_mistake_of_a_project_file_is_an_object_for_programs(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(sample, "replication_method: incremental", "replication_methd: incremental")
+    change(sample, "variant: sqlite", "variant: sqlit")
+    code, said = told(sample, capsys, "plan", "--json")
+    error = json.loads(said)["error"]
+    assert (code, error["class"]) == (2, "ConfigError")
+    assert "2 mistakes" in error["what"]
+    first, second = error["problems"]
+    assert set(first) == {"message", "where", "path", "fix"}
+    assert (first["path"], second["path"]) != ("", "")
+    assert first["where"].startswith("penstock.yaml:")
+    assert "did you mean" in second["fix"]
+
+
+def test_one_mistake_is_a_list_of_one(sample: ProjectFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    change(sample, "variant: sqlite", "variant: sqlit")
+    _, said = told(sample, capsys, "plan", "--json")
+    (only,) = json.loads(said)["error"]["problems"]
+    assert only["message"] == json.loads(said)["error"]["what"]

@@ -73,7 +73,6 @@ def show_tables(screen: Screen, tables: Sequence[TableRecord]) -> None:
 
 
 def _row(table: TableRecord) -> tuple[object, ...]:
-    seconds = (table.finished_at - table.started_at).total_seconds() if table.finished_at else None
     return (
         table.target,
         table.state,
@@ -83,7 +82,7 @@ def _row(table: TableRecord) -> tuple[object, ...]:
         table.rows_deduplicated or None,
         table.rows_quarantined or None,
         size_text(table.size_bytes),
-        seconds,
+        table.seconds,
         _cursor_text(table),
     )
 

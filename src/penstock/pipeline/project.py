@@ -282,6 +282,7 @@ class Project:
             reading=Reading(step.reading.stream, types=step.reading.types, batch_rows=step.reading.batch_rows),
             writing=writing,
             transform=None,
+            error=None,
             load_id=named,
         )
         ends = Ends(self._ends.connections, stands_at=self._ends.stands_at)

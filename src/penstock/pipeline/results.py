@@ -10,7 +10,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Literal, cast
 
 from penstock.records import dataclass
-from penstock.values import Grade, Json, RunId, RunState, TableRecord
+from penstock.values import Grade, Json, RunId, RunRecord, RunState, TableRecord
 
 if TYPE_CHECKING:
     from penstock.errors import PenstockError
@@ -144,6 +144,8 @@ class TransformCheck:
 
 def to_json(value: object) -> Json:
     """Any of these values as JSON: dates in ISO form, bytes in hexadecimal, errors and what JSON cannot say as text."""
+    if isinstance(value, RunRecord | TableRecord):
+        return {**{f.name: to_json(getattr(value, f.name)) for f in fields(value)}, "seconds": value.seconds}
     if is_dataclass(value):
         return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):

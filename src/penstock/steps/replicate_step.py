@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Literal
 
+from penstock.errors import PenstockError
 from penstock.protocols import Transform
 from penstock.records import dataclass
 from penstock.schema.evolution import EvolutionPolicy
@@ -79,6 +80,7 @@ class ReplicateStep:
     pass_on_error: bool = False
     full_refresh: bool = False
     where: str = ""
+    error: PenstockError | None = None  # why it cannot run, known before anything is looked at
     load_id: LoadId | None = None  # named by the caller of `load`; else a function of the ledger head
 
     @property

@@ -49,7 +49,7 @@ def survey(
     steps: Sequence[ReplicateStep], source: Source, destination: Destination, has_rows: Callable[[TableName], bool]
 ) -> list[Surveyed]:
     """Look at all tables of one source and one destination together. Raises only what concerns all of them."""
-    unusable = {index: error for index, step in enumerate(steps) if (error := _name_error(step, destination))}
+    unusable = {i: error for i, step in enumerate(steps) if (error := step.error or _name_error(step, destination))}
     usable = [step for index, step in enumerate(steps) if index not in unusable]
     targets = list(dict.fromkeys(s.writing.target for s in usable))
     heads = destination.ledger().heads(targets)

@@ -34,6 +34,10 @@ class RunRecord:
     finished_at: datetime | None = None
     error: str | None = None
 
+    @property
+    def seconds(self) -> float | None:
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
 
 @dataclass(frozen=True, slots=True)
 class TableRecord:
@@ -57,3 +61,7 @@ class TableRecord:
     cursor_before: str | None = None
     cursor_after: str | None = None
     error: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
