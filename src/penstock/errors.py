@@ -20,6 +20,7 @@ What a caller does next is in the attributes: `retryable`, `fault`, `exit_code`.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Fault = Literal["config", "data", "transient", "internal"]
@@ -30,6 +31,13 @@ EXIT_USAGE = 2
 EXIT_DIFFERENCE = 3
 EXIT_REFUSED = 4
 EXIT_UNKNOWN = 5
+_GRAVEST_FIRST = (130, 143, EXIT_UNKNOWN, EXIT_DIFFERENCE, EXIT_REFUSED, EXIT_TABLE_FAILED, EXIT_USAGE)
+
+
+def gravest(codes: Iterable[int]) -> int:
+    """The one exit code of a command over many tables or connections, whichever command it is."""
+    found = set(codes)
+    return next((code for code in _GRAVEST_FIRST if code in found), EXIT_DONE)
 
 
 class Mistake(NamedTuple):
@@ -186,4 +194,5 @@ __all__ = [
     "RefusedError",
     "SourceChangedError",
     "TransformError",
+    "gravest",
 ]

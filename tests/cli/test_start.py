@@ -43,6 +43,11 @@ def test_help_lists_every_command_with_its_purpose(capsys: pytest.CaptureFixture
         assert f"{name} {purpose}" in shown
 
 
+def test_h_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-h"]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
 def test_help_takes_little_time(capsys: pytest.CaptureFixture[str]) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert penstock("--help").returncode == 0
@@ -95,6 +100,8 @@ def test_a_mistake_in_the_words_is_a_json_object_where_json_was_asked_for() -> N
 def test_every_command_has_help_and_the_options_all_have(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
+    assert main([command, "-h"]) == 0
+    assert capsys.readouterr().out == shown
     assert COMMANDS[command].split(";")[0].split(".")[0] in " ".join(shown.split())
     for option in ("--json", "--verbose", "--debug"):
         assert option in shown

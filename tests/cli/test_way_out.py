@@ -156,6 +156,23 @@ def test_verify_goes_on_past_a_table_that_cannot_be_looked_at(
     assert "orders: unchecked\n  error     the server cannot be reached" in text
 
 
+CODES = {
+    "a table the source does not have": ("- name: customers", "- name: custmers", 1),
+    "a cursor of another type": ("iterate_column_type: datetime", "iterate_column_type: int", 2),
+    "a table of another owner": ("- name: warehouse\n", "- name: renamed\n", 4),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "code"), list(CODES.values()), ids=list(CODES))
+def test_commands_agree_on_the_exit_code_of_an_error(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str], old: str, new: str, code: int
+) -> None:
+    assert told(sample, capsys, "run", "--quiet")[0] == 0
+    change(sample, old, new)
+    ended = {command: told(sample, capsys, command)[0] for command in ("plan", "status", "verify", "run")}
+    assert set(ended.values()) == {code}, ended
+
+
 def test_a_result_with_an_interrupted_table_is_json() -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     result = RunResult(RunId("1"), "stopped", now, now, (), 130, {"orders": Interrupted(2)})

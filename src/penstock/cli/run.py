@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated
 
@@ -35,7 +36,9 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Load everything anew, as a new generation of the target.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --full-refresh.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before --full-refresh; needed without a terminal.")
+    ] = False,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, metavar="N", help="How many tables at once.")
     ] = None,
@@ -49,13 +52,19 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
     selection = Selection(pipeline, table, tags_of(tags))
     options = RunOptions(full_refresh=full_refresh, threads=threads, limit=limit, engine=engine)
     bus = Bus()
-    with call.project(bus, warn=not quiet) as project:
-        if full_refresh:
-            _confirm(project, selection, options, ask=not yes and sys.stdin.isatty(), quiet=quiet)
-        with stop_on_signals() as request, show_progress(bus, sys.stderr, quiet=quiet, plain=call.verbose):
-            result = project.run(selection, options, bus=bus, stop=request.event)
-    if result.state == "stopped":
-        result = replace(result, exit_code=request.exit_code(result.exit_code))
+    with ExitStack() as until_told:
+        with call.project(bus, warn=not quiet) as project:
+            if full_refresh:
+                _confirm(project, selection, options, ask=not yes, quiet=quiet)
+            request = until_told.enter_context(stop_on_signals())
+            with show_progress(bus, sys.stderr, quiet=quiet, plain=call.verbose):
+                result = project.run(selection, options, bus=bus, stop=request.event)
+        if result.state == "stopped":
+            result = replace(result, exit_code=request.exit_code(result.exit_code))
+        return _tell(call, result, quiet=quiet)
+
+
+def _tell(call: ProjectCall, result: RunResult, *, quiet: bool) -> int:
     for error in result.errors.values():
         print_traceback(error, wanted=call.debug)
         if not call.as_json:
@@ -64,9 +73,14 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
 
 
 def _confirm(project: Project, selection: Selection, options: RunOptions, *, ask: bool, quiet: bool) -> None:
-    """Show what a full refresh will do, and ask. Raises ConfigError on a no."""
+    """Show what a full refresh will do, and ask. Raises ConfigError on a no, and where nobody can be asked."""
     if ask or not quiet:
         show_plan(Screen(sys.stderr), project.plan(selection, options))
+    if ask and not (sys.stdin and sys.stdin.isatty()):
+        raise ConfigError(
+            "--full-refresh replaces what these tables hold, and without a terminal nobody can be asked",
+            fix="say -y to go ahead: penstock run --full-refresh -y",
+        )
     if ask and not typer.confirm("Load these tables anew, replacing what they hold?", err=True):
         raise ConfigError("not confirmed: nothing was changed", fix="answer yes, or say --yes")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from penstock.cli.options import PipelineName, TableOption, Tags, tags_of
 from penstock.cli.project_options import ProjectCall, project_command
 from penstock.cli.screen import Screen
-from penstock.errors import EXIT_DONE, EXIT_TABLE_FAILED
+from penstock.errors import gravest
 from penstock.pipeline.results import Selection, TableStatus, to_json
 
 
@@ -15,7 +15,7 @@ from penstock.pipeline.results import Selection, TableStatus, to_json
 def command(call: ProjectCall, *, pipeline: PipelineName = None, table: TableOption = None, tags: Tags = None) -> int:
     with call.project(warn=False) as project:
         tables = project.status(Selection(pipeline, table, tags_of(tags)))
-    exit_code = EXIT_TABLE_FAILED if any(table.error for table in tables) else EXIT_DONE
+    exit_code = gravest(table.exit_code for table in tables)
     return call.answer({"tables": to_json(tables)}, lambda s: show(s, tables), exit_code=exit_code)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.errors import PenstockError
+from penstock.errors import EXIT_DONE, PenstockError
 from penstock.loading.plan import delivery_grade, describe_step
 from penstock.pipeline.results import TablePlan
 from penstock.steps.replicate import Parties, Prepared, prepare
@@ -44,6 +44,7 @@ def _failed(table: Surveyed, error: PenstockError | None) -> TablePlan:
         idle=False,
         columns=(),
         error=str(error) if error else None,
+        exit_code=error.exit_code if error else EXIT_DONE,
     )
 
 

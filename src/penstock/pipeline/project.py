@@ -19,7 +19,7 @@ from penstock.config.problems import suggest
 from penstock.config.waiting import LOADED_VALUES
 from penstock.engines.arrow.engine import ArrowEngine
 from penstock.engines.arrow.fixtures import check_fixtures
-from penstock.errors import ConfigError, Interrupted, PenstockError
+from penstock.errors import EXIT_DIFFERENCE, EXIT_DONE, ConfigError, Interrupted, PenstockError, gravest
 from penstock.failpoints import failpoint
 from penstock.pipeline.compile import compile_steps
 from penstock.pipeline.connections import Ends
@@ -36,7 +36,7 @@ from penstock.pipeline.results import (
     TableVerdict,
     TransformCheck,
 )
-from penstock.pipeline.run import RetryPolicy, Runner, TableOutcome, exit_code_of
+from penstock.pipeline.run import RetryPolicy, Runner, TableOutcome
 from penstock.plugins import connector, open_backend
 from penstock.protocols import Backend
 from penstock.steps.replicate import Parties
@@ -134,7 +134,7 @@ class Project:
 
     def _conclude(self, run: RunRecord, outcomes: Sequence[TableOutcome], bus: Bus, *, stopped: bool) -> RunResult:
         errors = _errors_by_table(outcomes)
-        code = exit_code_of(errors)
+        code = gravest(error.exit_code for error in errors.values())
         if stopped and code == 0:
             code = Interrupted(2).exit_code
         state: RunState = "stopped" if stopped else "failed" if errors else "succeeded"
@@ -196,7 +196,7 @@ class Project:
                 if writes:
                     self._ends.destination(name).check()
         except PenstockError as error:
-            return CheckResult(name, variant, ok=False, message=str(error))
+            return CheckResult(name, variant, ok=False, message=str(error), exit_code=error.exit_code)
         roles = " and ".join(r for r, used in (("read", reads), ("write", writes)) if used)
         return CheckResult(name, variant, ok=True, message=f"can {roles}")
 
@@ -238,6 +238,7 @@ class Project:
             horizon_lag=_printed_lag(table),
             last_run=self._last_run(table.step),
             error=str(table.error) if table.error else None,
+            exit_code=table.error.exit_code if table.error else EXIT_DONE,
         )
 
     def _last_run(self, step: ReplicateStep) -> TableRecord | None:
@@ -425,7 +426,14 @@ def _verdict(step: ReplicateStep, found: Findings, error: PenstockError | None =
         sample=found.sample,
         error=str(error) if error else None,
         notes=found.notes,
+        exit_code=_verdict_code(found, error),
     )
+
+
+def _verdict_code(found: Findings, error: PenstockError | None) -> int:
+    if found.state == "different":
+        return EXIT_DIFFERENCE
+    return error.exit_code if error else EXIT_DONE
 
 
 def _command(selection: Selection, options: RunOptions) -> str:

@@ -9,6 +9,7 @@ from datetime import time as clock_time
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, cast
 
+from penstock.errors import EXIT_DONE
 from penstock.records import dataclass
 from penstock.values import Grade, Json, RunId, RunRecord, RunState, TableRecord
 
@@ -55,6 +56,7 @@ class TablePlan:
     columns: tuple[tuple[str, str, str], ...]  # name, type at the source, type at the destination
     notes: tuple[str, ...] = ()
     error: str | None = None
+    exit_code: int = EXIT_DONE  # of a run that ended with this error
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class TableVerdict:
     sample: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
+    exit_code: int = EXIT_DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ class CheckResult:
     variant: str
     ok: bool
     message: str
+    exit_code: int = EXIT_DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class TableStatus:
     horizon_lag: str | None = None
     last_run: TableRecord | None = None
     error: str | None = None
+    exit_code: int = EXIT_DONE
 
 
 @dataclass(frozen=True, slots=True)

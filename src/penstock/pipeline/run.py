@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 from itertools import groupby
 from pathlib import Path
 
 from penstock.errors import (
-    EXIT_DONE,
     CommitUnknownError,
     FencedError,
     Interrupted,
@@ -295,12 +294,3 @@ def _unexpected(error: Exception, where: str | None) -> PenstockError:
     )
     internal.__cause__ = error
     return internal
-
-
-def exit_code_of(errors: Mapping[str, PenstockError]) -> int:
-    """The gravest of the tables' exit codes: unknown, refused, usage, failed."""
-    codes = {error.exit_code for error in errors.values()}
-    for grave in (130, 143, 5, 4, 1, 2):
-        if grave in codes:
-            return grave
-    return EXIT_DONE
