@@ -125,6 +125,7 @@ class TableStatus:
     changed_at: datetime | None
     horizon_lag: str | None = None
     last_run: TableRecord | None = None
+    owner: str | None = None  # where it is not this pipeline
     error: str | None = None
     exit_code: int = EXIT_DONE
 
