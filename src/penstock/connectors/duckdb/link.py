@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SOURCE = "_penstock_batches"
+_NO_SPACE = "No space left on device"
 
 
 class DuckdbLink:
@@ -49,10 +50,11 @@ class DuckdbLink:
         except (duckdb.TransactionException, duckdb.ConstraintException) as error:
             raise self._explain(error) from error  # refused: nothing of it is in
         except duckdb.Error as error:
+            full = _NO_SPACE in str(error)
             raise CommitUnknownError(
-                f"DuckDB failed at COMMIT: {type(error).__name__}",
+                f"DuckDB failed at COMMIT: {'the disk is full' if full else type(error).__name__}",
                 where=self._path,
-                fix="run again: the ledger tells what is in",
+                fix=_fix_of(error) if full else "run again: the ledger tells what is in",
             ) from error
         finally:
             self._in_transaction = False
@@ -131,7 +133,7 @@ def _fix_of(error: Exception) -> str | None:
 
     if isinstance(error, duckdb.ConstraintException):
         return "correct the rows, or the table's constraints: NOT NULL, UNIQUE, CHECK"
-    if "No space left on device" in str(error):
+    if _NO_SPACE in str(error):
         return "make room on the disk, then run again: nothing of this load is visible"
     if isinstance(error, duckdb.ConversionException):
         return "correct the rows, or load the column as text: columns: {NAME: string}"

@@ -105,8 +105,9 @@ class SqliteLink:
         except sqlite3.Error as error:
             if self._connection.in_transaction:  # SQLite says no: it is not committed, and can be rolled back
                 raise self._explain(error) from error
+            told, fix = safe_message(error)
             raise CommitUnknownError(
-                f"SQLite failed at COMMIT: {error}", where=self._path, fix="run again: the ledger tells what is in"
+                f"SQLite failed at COMMIT: {told}", where=self._path, fix=fix or "run again: the ledger tells what is in"
             ) from error
 
     def rollback(self) -> None:
