@@ -197,10 +197,11 @@ def _prepared(cursor: Any) -> Any:
 
 
 def _locked(path: str, message: str) -> FencedError:
-    found = re.search(r"PID (\d+)", message)
-    holder = f"process {found[1]}" if found else "another process"
+    found = re.search(r"held in (.+?) \(PID (\d+)\)", message)
+    holder = f"process {found[2]} ({Path(found[1]).name})" if found else "another process"
     return FencedError(
-        f"the DuckDB file is held by {holder}",
+        f"the DuckDB file is held by {holder}, and was for the {_waits['lock']:g} s of lock_wait",
         where=path,
-        fix="end that process, or give lock_wait more seconds",
+        fix="run again once that process has ended, be it another run or a shell: DuckDB gives a file to one process at "
+        "a time; settings.lock_wait says how long to wait for it, 10m for instance",
     )
