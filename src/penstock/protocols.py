@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from penstock.errors import PenstockError
     from penstock.values import RunRecord, TableRecord
 
 Scope = Literal["rows", "keys", "table"]
@@ -221,6 +222,13 @@ class Destination(Protocol):
         ...
 
     def writer(self, ticket: WriteTicket) -> Writer: ...
+
+
+@runtime_checkable
+class AbsenceAware(Protocol):
+    """A source that says in its own words that it has no such stream: where it looked, and what may be meant."""
+
+    def absent(self, stream: StreamName) -> PenstockError: ...
 
 
 class Transform(Protocol):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.connectors.files.fast_jsonl import parse_block
 from penstock.connectors.files.listing import FileRef
 from penstock.connectors.files.read_csv import RowLines, csv_names, read_csv
-from penstock.connectors.files.read_jsonl import parse_lines, read_blocks
+from penstock.connectors.files.read_jsonl import line_of_object, parse_lines, read_blocks
 from penstock.connectors.files.read_parquet import read_parquet
 from penstock.connectors.files.untyped import Aside, ReadPlan, UntypedBatch, UntypedLines, fit_rows
 
@@ -31,6 +32,20 @@ def read_file(plan: ReadPlan, ref: FileRef) -> Iterator[pa.RecordBatch | Aside]:
             share = batch.slice(start, plan.batch_rows)
             yield from fit_rows(plan, ref, UntypedBatch(ref, share, partial(_number, number, row)))
             row += share.num_rows
+
+
+def place_of_row(root: Path, ref: FileRef, row: int) -> tuple[str, str]:
+    """Where a row (from 0) stands, in words and as `file:line`."""
+    if ref.format == "csv":
+        return _line(ref, RowLines(root, ref).line(row))
+    if ref.format == "jsonl":
+        return _line(ref, line_of_object(root, ref, row))
+    place = f"{ref.path}, row {row + 1}" if ref.row_groups is None else ref.path  # else it was counted in a part
+    return place, ref.path
+
+
+def _line(ref: FileRef, line: int) -> tuple[str, str]:
+    return f"{ref.path}, line {line}", f"{ref.path}:{line}"
 
 
 def _from_one(row: int) -> int:

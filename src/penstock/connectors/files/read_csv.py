@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from penstock.connectors.files.listing import FileRef, check_unchanged
 from penstock.connectors.files.text_stream import QuoteWatch, TextStream, scan_records
-from penstock.errors import ExtractionError
+from penstock.errors import ExtractionError, counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,7 +138,7 @@ def _explain(root: Path, ref: FileRef, names: Sequence[str], error: Exception) -
     for record in scan_records(root, replace(ref, needs_final_newline=False)):
         if record.cells != len(names):
             return ExtractionError(
-                f"{ref.path}, line {record.line}: {record.cells} cells where the header has {len(names)}",
+                f"{ref.path}, line {record.line}: {counted(record.cells, 'cell')} where the header has {len(names)}",
                 where=f"{ref.path}:{record.line}",
                 fix="correct the line; check extra.delimiter, and quote cells that hold it",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import field
@@ -83,6 +84,17 @@ def read_blocks(root: Path, ref: FileRef, *, block_bytes: int = 4 << 20) -> Iter
             yield Block(b"".join(waiting), line)
     finally:
         stream.close()
+
+
+def line_of_object(root: Path, ref: FileRef, row: int) -> int:
+    """The line of a row (from 0); lines of nothing but blanks are none."""
+    numbered = (
+        number
+        for block in read_blocks(root, ref)
+        for number, raw in enumerate(block.content.split(b"\n"), start=block.first_line)
+        if raw and not raw.isspace()
+    )
+    return next(itertools.islice(numbered, row, None), 0)
 
 
 def parse_lines(ref: FileRef, block: Block) -> Lines:

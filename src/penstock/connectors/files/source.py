@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from penstock.connectors.files.cursors import (
+    BadCursorError,
     CursorRule,
     cursor_rule,
-    highest_cursor,
+    highest_value,
     pick_rows,
     step_back,
     to_cursor,
 )
 from penstock.connectors.files.listing import FileRef, Listing, list_names, list_stream
 from penstock.connectors.files.options import FileExtra
-from penstock.connectors.files.read import read_file
+from penstock.connectors.files.read import place_of_row, read_file
 from penstock.connectors.files.read_parquet import Footer, read_footer
 from penstock.connectors.files.schemas import Described, describe_files
 from penstock.connectors.files.untyped import Aside, ReadPlan
@@ -43,6 +46,9 @@ from penstock.values import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
+
+_NAMED = 10  # names that an error lists
 _SMALL_BYTES = 4 << 20  # files are packed together up to this
 _GROUP_BYTES = 64 << 20  # uncompressed; a bigger Parquet file is cut by its row groups
 _BYTES_PER_ROW = 100  # a guess, for progress bars
@@ -113,13 +119,20 @@ class FilesSource:
             )
         listing = list_stream(self.root, request.stream, self.options)
         if listing is None:
-            raise ExtractionError(
-                f"no file matches {request.stream!r}",
-                where=str(self.root),
-                fix="name a file, a glob or a folder relative to extra.path",
-                fault="config",
-            )
+            raise self.absent(request.stream)
         return _measure(self.root, request, listing, self._describe_once(listing, request))
+
+    def absent(self, stream: StreamName) -> ExtractionError:
+        """Where was looked, and what is there."""
+        there = list(itertools.islice(list_names(self.root), _NAMED + 1))
+        more = ", ..." if len(there) > _NAMED else ""
+        return ExtractionError(
+            f"no file matches {stream!r}",
+            where=str(self.root / stream),
+            fix="name a file, a glob or a folder, beginning in extra.path; "
+            + (f"there: {', '.join(there[:_NAMED])}{more}" if there else "it holds no file of a known format"),
+            fault="config",
+        )
 
     def _describe_once(self, listing: Listing, request: ReadRequest) -> Described:
         """Files that are listed as they were at the last look are not sampled again: a read probes, then opens."""
@@ -184,9 +197,13 @@ def _upper(
     if known is not None or request.cursor is None or not request.cursor.lookback or request.after is None:
         return known
     plan = ReadPlan(root, _only(described.schema, rule), described.inferred)
-    found = ((ref.path, rows) for ref in listing.files for rows in read_file(plan, ref))
-    batches = ((path, rows) for path, rows in found if not isinstance(rows, Aside))
-    return highest_cursor(rule, batches)
+    found = (value for ref in listing.files for value in _each_batch(plan, ref, partial(_highest, rule)))
+    highest = max((value for value in found if value is not None), default=None)
+    return to_cursor(rule.type, highest) if highest is not None else None
+
+
+def _highest(rule: CursorRule, found: pa.RecordBatch | Aside) -> Any:
+    return None if isinstance(found, Aside) else highest_value(rule, found)
 
 
 def _only(schema: TableSchema, rule: CursorRule) -> TableSchema:
@@ -374,10 +391,9 @@ class FilesReader:
         )
         left = work["limit"]
         for ref in (FileRef.from_json(f) for f in work["files"]):
-            for found in read_file(plan, ref):
-                batch = _pick(rule, split.stream, ref.path, found)
+            for picked in _each_batch(plan, ref, partial(_pick, rule, split.stream)):
+                batch = picked if left is None else _first_rows(picked, left)
                 if left is not None:
-                    batch = _first_rows(batch, left)
                     left -= batch.rows.num_rows
                 if batch.rows.num_rows:
                     failpoint("source.batch_read")
@@ -389,17 +405,32 @@ class FilesReader:
         raise ExtractionError(f"files are not relayed undecoded (split {split.id})", fault="internal")
 
 
-def _pick(rule: CursorRule | None, stream: StreamName, file: str, found: pa.RecordBatch | Aside) -> Batch:
+def _pick(rule: CursorRule | None, stream: StreamName, found: pa.RecordBatch | Aside) -> Batch:
     """The wanted rows; which of those set aside are wanted, their placing columns say."""
     import pyarrow as pa
 
     if not isinstance(found, Aside):
-        return pick_rows(rule, stream, file, found)
+        return pick_rows(rule, stream, found)
     if rule is None:
         return Batch(stream, found.rows, into="quarantine")
     numbers = pa.array(range(found.rows.num_rows), pa.int64())
-    picked = pick_rows(rule, stream, file, found.placing.append_column(_NUMBER, numbers))
+    picked = pick_rows(rule, stream, found.placing.append_column(_NUMBER, numbers))
     return replace(picked, rows=found.rows.take(picked.rows.column(_NUMBER)), into="quarantine")
+
+
+def _each_batch(plan: ReadPlan, ref: FileRef, act: Callable[[pa.RecordBatch | Aside], T]) -> Iterator[T]:
+    """What `act` makes of each batch of a file. A row whose cursor it refuses is told by its place."""
+    row = 0
+    for found in read_file(plan, ref):
+        rows = found.rows if isinstance(found, Aside) else found
+        try:
+            made = act(found)
+        except BadCursorError as error:
+            # beside rows set aside, nobody counted those between them
+            place, where = (ref.path, ref.path) if plan.set_aside else place_of_row(plan.root, ref, row + error.index)
+            raise ExtractionError(f"{place}: {error.what}", where=where, fix=error.fix) from error
+        row += rows.num_rows
+        yield made
 
 
 def _first_rows(batch: Batch, rows: int) -> Batch:

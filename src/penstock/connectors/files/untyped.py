@@ -205,8 +205,9 @@ def _unit(ref: FileRef) -> str:
 
 def _misfit(plan: ReadPlan, ref: FileRef, found: Untyped, row: int, item: Field) -> ExtractionError:
     way_out = "correct it" if item.name in plan.placing else "correct it, set on_bad_value: quarantine"
+    unit, place = _unit(ref), found.place(row)
     return ExtractionError(
-        f"{ref.path}, {_unit(ref)} {found.place(row)}, column {item.name!r}: a value that is no {item.type}",
-        where=ref.path,
+        f"{ref.path}, {unit} {place}, column {item.name!r}: a value that is no {item.type}",
+        where=f"{ref.path}:{place}" if unit == "line" else ref.path,
         fix=f"{way_out}, or name a type that holds every value: columns: {{{item.name}: string}}",
     )
