@@ -40,6 +40,11 @@ def gravest(codes: Iterable[int]) -> int:
     return next((code for code in _GRAVEST_FIRST if code in found), EXIT_DONE)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 table`, `2,000 tables`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class Mistake(NamedTuple):
     """One of the things that are wrong with a project: `where` is a place in a file, `path` a key of the project."""
 
@@ -194,5 +199,6 @@ __all__ = [
     "RefusedError",
     "SourceChangedError",
     "TransformError",
+    "counted",
     "gravest",
 ]

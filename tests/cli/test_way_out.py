@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import sqlite3
 from contextlib import chdir
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -66,7 +67,13 @@ WRONG = {
         "variant: postgres\n      host: 127.0.0.1\n      port: 1",
         ("status",),
         1,
-        ("unknown", "connection refused", "at: penstock.yaml:16:7, connections.warehouse (127.0.0.1:1/", "orders_log"),
+        (
+            "unknown",
+            "error: customers, orders: ",
+            "connection refused",
+            "at: penstock.yaml:16:7, connections.warehouse (127.0.0.1:1/",
+            "orders_log",
+        ),
     ),
     "a cursor's type that is not the column's": (
         "iterate_column_type: datetime",
@@ -154,6 +161,59 @@ def test_verify_goes_on_past_a_table_that_cannot_be_looked_at(
     code, text = told(sample, capsys, "verify")
     assert code == 1
     assert "orders: unchecked\n  error     the server cannot be reached" in text
+
+
+def test_status_says_what_failed_of_which_table_and_what_its_ledger_says_all_the_same(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(sample, "- name: customers", "- name: custmers")
+    code, text = told(sample, capsys, "status")
+    assert code == 1
+    assert "unknown" not in text
+    assert "customers   never loaded" in text
+    assert "error: customers: the source has no table 'custmers'\n  at: penstock.yaml:29:11" in text
+
+
+def test_a_table_is_named_once_and_its_refusal_has_a_place(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(sample, capsys, "run", "--quiet")[0] == 0
+    change(sample, "- name: warehouse\n", "- name: renamed\n")
+    assert told(sample, capsys, "run", "--quiet", "-t", "customers")[0] == 4
+    for command in (["show", "last"], ["status", "-t", "customers"], ["plan", "-t", "customers"]):
+        text = told(sample, capsys, *command)[1]
+        assert "customers: table customers" not in text
+        assert "table customers belongs to 'dev/warehouse', this is 'dev/renamed'" in text
+        assert "at: penstock.yaml:29:11, customers" in text
+
+
+def test_rows_that_break_a_promise_are_told_with_the_tables_place(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(sample, capsys, "run", "--quiet")[0] == 0
+    change(sample, "replication_method: full\n", "replication_method: full\n          schema_evolution: freeze\n")
+    with sqlite3.connect(sample.path / "data" / "shop.db") as shop:
+        shop.execute("ALTER TABLE customers ADD COLUMN age INTEGER")
+    shop.close()
+    for command in ("plan", "run"):
+        code, text = told(sample, capsys, command, "-t", "customers")
+        assert (code, "schema_evolution" in text) == (1, True), text
+        assert "at: penstock.yaml:29:11, " in text
+
+
+def test_a_pattern_that_no_file_matches_says_where_was_looked_and_what_is_there(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(sample, "variant: sqlite\n      database: data/shop.db", "variant: file\n      extra: {path: data}")
+    change(sample, "- name: customers", "- name: 'customers/*.csv'")
+    (sample.path / "data" / "orders.csv").write_text("id\n1\n")
+    for command in ("plan", "run", "status"):
+        code, text = told(sample, capsys, command, "-t", "customers")
+        assert code == 1
+        assert "no file matches 'customers/*.csv'" in text
+        assert f"at: penstock.yaml:29:11, {sample.path / 'data' / 'customers'}" in text
+        assert "there: orders.csv" in text
+        assert "rights of the user" not in text
 
 
 CODES = {

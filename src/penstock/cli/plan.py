@@ -8,8 +8,8 @@ import typer
 
 from penstock.cli.options import PipelineName, TableOption, Tags, tags_of
 from penstock.cli.project_options import ProjectCall, project_command
-from penstock.cli.screen import Screen, counted
-from penstock.errors import gravest
+from penstock.cli.screen import Screen
+from penstock.errors import counted, gravest
 from penstock.pipeline.results import ProjectPlan, RunOptions, Selection, TablePlan, to_json
 
 EPILOG = (

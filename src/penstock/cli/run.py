@@ -13,10 +13,10 @@ from penstock.cli.mistakes import error_to_json, print_error, print_traceback
 from penstock.cli.options import MOST_ROWS, PipelineName, TableOption, Tags, tags_of
 from penstock.cli.plan import show_plan
 from penstock.cli.project_options import ProjectCall, project_command
-from penstock.cli.screen import Screen, counted
+from penstock.cli.screen import Screen, of_table
 from penstock.cli.show import show_tables
 from penstock.cli.stopping import stop_on_signals
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, counted
 from penstock.pipeline.project import Project
 from penstock.pipeline.results import RunOptions, RunResult, Selection, to_json
 from penstock.telemetry.events import Bus
@@ -97,7 +97,7 @@ def show(screen: Screen, result: RunResult) -> None:
     told = {str(error) for error in result.errors.values()}
     for table in result.tables:
         if table.error and table.error not in told:
-            screen.line(f"{table.target}: {table.error}", style="yellow")
+            screen.line(of_table(table.target, table.error), style="yellow")
     seconds = (result.finished_at - result.started_at).total_seconds()
     rows = sum(table.rows_written for table in result.tables)
     summary = f"{counted(len(result.tables), 'table')}, {counted(rows, 'row')} written in {seconds:.1f} s"

@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from penstock.errors import ConfigError, ExtractionError
+from penstock.errors import ConfigError, ExtractionError, counted
 from penstock.loading.digest import row_digests
 from penstock.loading.recall import Recall
 from penstock.values import Batch, Boundary, BoundaryRule, Cursor
@@ -106,7 +106,7 @@ class BoundaryFilter:
                 self._kept[digest] += 1
         if len(self._kept) + len(self._without_cursor) > self._rule.limit:
             raise ConfigError(
-                f"more than {self._rule.limit} rows lie at the boundary of this read",
+                f"more than {counted(self._rule.limit, 'row')} lie at the boundary of this read",
                 fix="give the table a write_key, a finer iterate_column, a smaller lookback, or raise boundary_limit",
             )
 

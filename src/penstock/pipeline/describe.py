@@ -20,6 +20,7 @@ def plan_table(table: Surveyed, parties: Parties | None) -> TablePlan:
         with parties.source.open([table.request]) as session:
             prepared = prepare(table, parties, session)
     except PenstockError as error:
+        table.step.locate(error)
         return _failed(table, error)
     return _planned(table, prepared, parties)
 

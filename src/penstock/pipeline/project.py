@@ -171,6 +171,7 @@ class Project:
             try:
                 return _verdict(table.step, verify_table(table, parties, self._ends.source(table.step.destination)))
             except PenstockError as error:
+                table.step.locate(error)
                 return _verdict(table.step, Findings("unchecked"), error)
 
         def refuse(table: Surveyed) -> TableVerdict:
@@ -237,6 +238,7 @@ class Project:
             changed_at=head.changed_at if head else None,
             horizon_lag=_printed_lag(table),
             last_run=self._last_run(table.step),
+            owner=head.owner if head and head.owner != table.step.owner else None,
             error=str(table.error) if table.error else None,
             exit_code=table.error.exit_code if table.error else EXIT_DONE,
         )
@@ -306,6 +308,8 @@ class Project:
     def _one_step(self, table: str, selection: Selection | None) -> ReplicateStep:
         chosen = replace(selection or Selection(), table=table)
         steps = self.steps(chosen, RunOptions())
+        named = [s for s in steps if table in (str(s.writing.target), s.writing.target.name)]
+        steps = named if len(named) == 1 else steps  # a target's own name, though others read a stream of that name
         if len(steps) > 1:
             found = ", ".join(f"{s.pipeline}: {s.writing.target}" for s in steps)
             raise ConfigError(
@@ -399,7 +403,7 @@ def _errors_by_table(outcomes: Sequence[TableOutcome]) -> dict[str, PenstockErro
 
 
 def _state_of(table: Surveyed) -> str:
-    if table.head is None and table.error is not None:
+    if not table.ledger_read:
         return "unknown"
     return "never loaded" if table.head is None or table.head.load_id is None else table.head.state
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import field, replace
 from itertools import groupby
 from pathlib import Path
@@ -218,7 +219,7 @@ class _TableTask:
             stop=runner.stop,
             on_planned=self._say_planned,
         )
-        with runner.ends.places(step.source, step.destination):
+        with self._locating(), runner.ends.places(step.source, step.destination):
             started = time.monotonic()
             delivery = deliver(self.table, parties)
             if delivery.receipt is not None:
@@ -226,6 +227,19 @@ class _TableTask:
                 spent = time.monotonic() - started
                 runner.bus.emit(LoadCommitted(self.record.target, receipt.load_id, receipt.written, spent))
             return delivery
+
+    @contextmanager
+    def _locating(self) -> Iterator[None]:
+        """What no connection is blamed for is told with the table's place in the project file."""
+        step = self.table.step
+        try:
+            with self.runner.ends.locating(step.source, step.destination):
+                yield
+        except Interrupted:
+            raise
+        except PenstockError as error:
+            step.locate(error)
+            raise
 
     def _say_planned(self, prepared: Prepared) -> None:
         plan = prepared.plan

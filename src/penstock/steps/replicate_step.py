@@ -88,6 +88,12 @@ class ReplicateStep:
         """System kind and object: survives a new host name or another path; a changed cluster shows in the position."""
         return f"{self.source_variant}:{self.reading.stream}"
 
+    def locate(self, error: PenstockError) -> None:
+        """An error of this table says where in the project file it is written, unless it says so already."""
+        told = error.where or ""
+        if self.where and self.where.rpartition(":")[0].rpartition(":")[0] not in told:
+            error.locate(f"{self.where}, {told}" if told else self.where)
+
     @property
     def starts_anew(self) -> bool:
         """Nothing of the table stays, neither rows nor types: a full refresh, or a sample."""

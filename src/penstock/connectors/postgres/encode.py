@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.connectors.postgres import wire
-from penstock.errors import LoadError
+from penstock.errors import LoadError, counted
 from penstock.records import dataclass
 from penstock.schema.types import TEXTUAL, to_arrow_type
 from penstock.values import Encoding
@@ -82,7 +82,7 @@ class CopyEncoder:
         except NulBytesError as error:
             raise LoadError(
                 f"column {column.name!r} holds NUL bytes, which PostgreSQL text cannot: "
-                f"{error.rows} of {batch.num_rows} rows",
+                f"{error.rows} of {counted(batch.num_rows, 'row')}",
                 where=self._where,
                 fix="remove them in a transform, or load the column as binary",
             ) from error

@@ -12,7 +12,7 @@ from penstock.connectors.postgres.dialect import TargetColumn, native_type, targ
 from penstock.connectors.postgres.encode import CopyEncoder, EncodedColumn, takes
 from penstock.connectors.postgres.names import quote, quote_table
 from penstock.connectors.sql.link import Stamp, Value
-from penstock.errors import CommitUnknownError, LoadError
+from penstock.errors import CommitUnknownError, LoadError, counted
 from penstock.failpoints import failpoint
 from penstock.values import Connection, TableName, TableSchema
 
@@ -170,7 +170,7 @@ class PostgresLink:
             rows = self.query(f"SELECT count(*) FROM {quote_table(stage)} WHERE {changed}")[0][0]
             if rows:
                 raise LoadError(
-                    f"column {name!r} holds values that {column.native} cannot hold: {rows} rows",
+                    f"column {name!r} holds values that {column.native} cannot hold: {counted(rows, 'row')}",
                     where=self.session.where,
                     fix="change the column's type under `columns:`, or the value in a transform",
                 )

@@ -19,7 +19,7 @@ from penstock.connectors.sql.statements import (
     upsert_from,
     winning_rows,
 )
-from penstock.errors import LoadError
+from penstock.errors import LoadError, counted
 from penstock.failpoints import failpoint
 from penstock.records import dataclass
 from penstock.values import (
@@ -187,7 +187,7 @@ class StepRunner:
     def _expect(self, written: int, given: int) -> None:
         if written != given:
             raise LoadError(
-                f"the server wrote {written} rows into {self._plan.target} where {given} were staged",
+                f"the server wrote {counted(written, 'row')} into {self._plan.target} where {given} were staged",
                 where=str(self._plan.target),
                 fault="internal",
             )
@@ -198,7 +198,7 @@ class StepRunner:
         missing = int(self._link.query(count_null_keys(self._dialect, table, key))[0][0])
         if missing:
             raise LoadError(
-                f"{missing} rows have no value in the key ({', '.join(key)})",
+                f"{counted(missing, 'row')} without a value in the key ({', '.join(key)})",
                 where=str(self._plan.target),
                 fix="choose a write_key that is never NULL, or drop those rows in a transform",
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from penstock.engines.arrow.columns import with_added
 from penstock.engines.arrow.types import fit_column, fit_rows
-from penstock.errors import ContractError, TransformError
+from penstock.errors import ContractError, TransformError, counted
 from penstock.loading.digest import TableDigest
 from penstock.records import dataclass
 
@@ -99,7 +99,7 @@ class Shaper:
         if self._quarantined_bytes > _MOST_QUARANTINED_BYTES:
             rows = sum(batch.num_rows for batch in self.quarantined)
             raise ContractError(
-                f"{rows} rows do not fit the table: too many to set aside",
+                f"{counted(rows, 'row')} of the load do not fit the table: too many to set aside",
                 fix="correct the column types under `columns:` or in a transform; quarantine is for exceptions",
             )
 

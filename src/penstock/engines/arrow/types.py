@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
-from penstock.errors import ConfigError, ContractError
+from penstock.errors import ConfigError, ContractError, counted
 from penstock.records import dataclass
 from penstock.schema.quarantine import QUARANTINE_SCHEMA
 from penstock.schema.types import to_arrow_schema, to_arrow_type
@@ -250,7 +250,10 @@ def _no_cast_error(source: pa.DataType, field: Field) -> ConfigError:
 
 
 def _misfit_error(wrong: dict[Field, pa.BooleanArray], rows: int) -> ContractError:
-    parts = [f"column {field.name!r}: {mask.true_count} of {rows} rows {_rule(field)}" for field, mask in wrong.items()]
+    parts = [
+        f"column {field.name!r}: {mask.true_count} of {counted(rows, 'row')} {_rule(field)}"
+        for field, mask in wrong.items()
+    ]
     return ContractError(
         "; ".join(parts),
         fix="widen the column, correct the rows at the source, read them as text (columns: {NAME: string}), cast in a "
