@@ -151,7 +151,9 @@ class TableConfig(ConfigModel):
         "refuse", description="What to do with a target that has rows and no ledger.", examples=["append"]
     )
     shared: bool = Field(
-        default=False, description="Whether several pipelines may write to this table.", examples=[True]
+        default=False,
+        description="Whether several pipelines may write to this table, from one cursor. It then belongs to the last.",
+        examples=[True],
     )
     schema_evolution: Literal["evolve", "freeze", "ignore"] = Field(
         "evolve",

@@ -202,6 +202,6 @@ def _locked(path: str, message: str) -> FencedError:
     return FencedError(
         f"the DuckDB file is held by {holder}, and was for the {_waits['lock']:g} s of lock_wait",
         where=path,
-        fix="run again once that process has ended, be it another run or a shell: DuckDB gives a file to one process at "
-        "a time; settings.lock_wait says how long to wait for it, 10m for instance",
+        fix="run again once that process has ended, be it another run or a shell: DuckDB gives a file to one process "
+        "at a time; settings.lock_wait says how long to wait for it, 10m for instance",
     )

@@ -107,7 +107,9 @@ class SqliteLink:
                 raise self._explain(error) from error
             told, fix = safe_message(error)
             raise CommitUnknownError(
-                f"SQLite failed at COMMIT: {told}", where=self._path, fix=fix or "run again: the ledger tells what is in"
+                f"SQLite failed at COMMIT: {told}",
+                where=self._path,
+                fix=fix or "run again: the ledger tells what is in",
             ) from error
 
     def rollback(self) -> None:
