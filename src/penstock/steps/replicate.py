@@ -276,9 +276,7 @@ def _attachments(table: Surveyed, destination: Destination) -> tuple[str, ...]:
     return tuple(h for h in hanging if h != f"view {table.step.writing.latest_view}")
 
 
-def _is_rebuilt(
-    table: Surveyed, source: TableSchema, attachments: tuple[str, ...], destination: Destination
-) -> bool:
+def _is_rebuilt(table: Surveyed, source: TableSchema, attachments: tuple[str, ...], destination: Destination) -> bool:
     """Whether a new table takes the place of the present one, so that its columns need not be followed."""
     step = table.step
     wish = Wish(
