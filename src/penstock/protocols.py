@@ -198,6 +198,15 @@ class KeptOpen(Protocol):
 
 
 @runtime_checkable
+class Remarking(Protocol):
+    """A destination whose column types have a way of their own with some values."""
+
+    def remarks(self, incoming: TableSchema, written: TableSchema) -> Sequence[str]:
+        """What `plan` must tell: `incoming` has the source's types, `written` the target's, both the target's names."""
+        ...
+
+
+@runtime_checkable
 class Destination(Protocol):
     """The write side of a connector."""
 

@@ -29,7 +29,8 @@ class WireType:
     """A column's type as the server receives it: domains resolved, `element` set for arrays.
 
     `room` is what the server would cut or round a value to without a word: the characters of a varchar, trailing blanks
-    being dropped; the digits of a second.
+    being dropped; the digits of a second. `fields` are those of an interval that has only some (`year to month`): the
+    server would drop the others.
     """
 
     name: str
@@ -37,6 +38,7 @@ class WireType:
     is_enum: bool = False
     element: WireType | None = None
     room: int | None = None
+    fields: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ def takes(spelling: str, target: WireType) -> bool:
     if target.element is not None:
         inner = spelling[5:-1] if spelling.startswith("list<") else ""
         return bool(inner) and takes(inner, target.element)
+    if target.fields is not None:
+        return False
     if target.name == "jsonb":
         return spelling == "json" or spelling.startswith(("struct<", "list<"))
     if target.name in _INTEGERS or target.name == "numeric":
