@@ -22,6 +22,8 @@ from typing import Any
 from penstock.errors import FencedError, LoadError
 from penstock.records import dataclass
 
+RIGHTS = "correct the rights of the file and its folder: a destination writes to both"
+
 _PAUSE_SECONDS = 0.1
 
 _guard = threading.Condition()
@@ -119,6 +121,8 @@ def open_session(path: str, *, makes_file: bool) -> Session:
             return Session(path, _prepared(handle.connection.cursor()), handle, makes_file)
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
+                if "Permission denied" in str(error):
+                    raise LoadError(f"DuckDB: {error}", where=path, fix=RIGHTS, fault="config") from error
                 raise LoadError(f"DuckDB: {error}", where=path, fault="transient") from error
             if time.monotonic() >= end:
                 raise _locked(path, str(error)) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.connectors.duckdb.dialect import DUCKDB
-from penstock.connectors.duckdb.handles import Session, open_session
+from penstock.connectors.duckdb.handles import RIGHTS, Session, open_session
 from penstock.connectors.sql.link import Stamp, Value
 from penstock.errors import CommitUnknownError, LoadError
 from penstock.schema.types import to_arrow_schema
@@ -135,6 +135,8 @@ def _fix_of(error: Exception) -> str | None:
         return "correct the rows, or the table's constraints: NOT NULL, UNIQUE, CHECK"
     if _NO_SPACE in str(error):
         return "make room on the disk, then run again: nothing of this load is visible"
+    if "Permission denied" in str(error):
+        return RIGHTS
     if isinstance(error, duckdb.ConversionException):
         return "correct the rows, or load the column as text: columns: {NAME: string}"
     return None

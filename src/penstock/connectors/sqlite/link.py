@@ -136,7 +136,16 @@ class SqliteLink:
 
     def lock(self, key: str, holder: str, wait_seconds: float) -> str | None:
         self.execute(f"PRAGMA busy_timeout = {int(wait_seconds * 1000)}")
-        taken = FileLock.take(lock_path(self._path, key), holder, wait_seconds)
+        path = lock_path(self._path, key)
+        try:
+            taken = FileLock.take(path, holder, wait_seconds)
+        except OSError as error:
+            raise LoadError(
+                f"the lock file {path.name} cannot be written: {error.strerror}",
+                where=self._path,
+                fix="make the folder writable; a lock file that another user's run left: remove it once that has ended",
+                fault="config",
+            ) from error
         if isinstance(taken, str):
             return taken
         self._locks[key] = taken
