@@ -118,6 +118,7 @@ class DuckdbLink:
         quotes_values = quotes_values or "constraint violation" in str(error)
         told = "" if quotes_values else f": {str(error).splitlines()[0]}"
         passing = not quotes_values and isinstance(error, duckdb.TransactionException | duckdb.IOException)
+        passing = passing or _target_changed(error)
         if quotes_values:
             error.args = ()  # so that chaining it is safe
         return LoadError(
@@ -133,6 +134,8 @@ def _fix_of(error: Exception) -> str | None:
 
     if isinstance(error, duckdb.ConstraintException):
         return "correct the rows, or the table's constraints: NOT NULL, UNIQUE, CHECK"
+    if _target_changed(error):
+        return "run again: it is planned from the table as it is now"
     if _NO_SPACE in str(error):
         return "make room on the disk, then run again: nothing of this load is visible"
     if "Permission denied" in str(error):
@@ -140,6 +143,14 @@ def _fix_of(error: Exception) -> str | None:
     if isinstance(error, duckdb.ConversionException):
         return "correct the rows, or load the column as text: columns: {NAME: string}"
     return None
+
+
+def _target_changed(error: Exception) -> bool:
+    """Whether a table or column is gone that was there when the load was planned."""
+    import duckdb
+
+    gone = isinstance(error, duckdb.CatalogException) and "does not exist" in str(error)
+    return gone or (isinstance(error, duckdb.BinderException) and "does not have a column" in str(error))
 
 
 def _remembering(

@@ -227,7 +227,7 @@ class StepRunner:
                 where=str(self._plan.target),
                 fix="choose a write_key that is unique, remove the duplicates, or load anew with --full-refresh",
             )
-        link.execute(dialect.create_unique_index(table, key_index_name(self._plan.target, step.key), step.key))
+        link.execute(dialect.create_unique_index(table, key_index_name(self._plan.load_id, step.key), step.key))
         failpoint("commit.schema_changed")
 
     def _swap(self) -> None:
@@ -304,7 +304,7 @@ def quarantine_name(target: str) -> str:
     return f"{target.encode()[:37].decode(errors='ignore')}_{digest}__quarantine"
 
 
-def key_index_name(table: TableName, key: Sequence[str]) -> str:
-    """The same for the same table and key, short enough everywhere."""
-    digest = hashlib.sha256("\x1f".join((str(table), *key)).encode()).hexdigest()[:12]
+def key_index_name(load_id: str, key: Sequence[str]) -> str:
+    """Of this load alone: a table that somebody renamed keeps its index, and the index its name."""
+    digest = hashlib.sha256("\x1f".join((load_id, *key)).encode()).hexdigest()[:12]
     return f"penstock_key_{digest}"

@@ -12,6 +12,7 @@ _FIXES = {
     "a source in WAL mode needs that too, or `PRAGMA journal_mode = DELETE` once",
     sqlite3.SQLITE_CANTOPEN: "make the file readable, and its folder writable where SQLite has to write",
 }
+_CHANGED = re.compile(r"no such (table|column)\b.*|table .* has no column named .*", re.DOTALL)
 _READ_BYTES = "select the column as CAST(NAME AS BLOB) in custom_query, and decode it in a transform"
 
 
@@ -28,3 +29,8 @@ def safe_message(error: Exception) -> tuple[str, str | None]:
         return text, _FIXES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     error.args = (found[1],)
     return found[1], _READ_BYTES
+
+
+def target_changed(error: Exception) -> bool:
+    """Whether a table or column is gone that was there when the load was planned."""
+    return _CHANGED.fullmatch(str(error)) is not None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from penstock.connectors.sql.link import Stamp, Value
 from penstock.connectors.sqlite.cells import to_cell, to_cells
 from penstock.connectors.sqlite.dialect import SQLITE
-from penstock.connectors.sqlite.explain import safe_message
+from penstock.connectors.sqlite.explain import safe_message, target_changed
 from penstock.connectors.sqlite.locks import FileLock, lock_path, sweep_locks
 from penstock.errors import CommitUnknownError, Fault, FencedError, LoadError
 from penstock.values import TableName, TableSchema
@@ -177,6 +177,9 @@ class SqliteLink:
             )
         wire = isinstance(error, sqlite3.OperationalError)
         told, fix = safe_message(error)
+        if wire and target_changed(error):
+            fix = "run again: it is planned from the table as it is now"
+            return LoadError(f"SQLite: {told}", where=self._path, fix=fix, fault="transient")
         fault: Fault = "transient" if wire and _is_io(code) else "data"
         return LoadError(f"SQLite: {told}", where=self._path, fix=fix, fault=fault)
 
