@@ -17,7 +17,7 @@ POINTS = {"sqlite": "begin.epoch_committed", "duckdb": "run.planned", "postgres"
 
 
 def cases() -> list[object]:
-    made = []
+    made: list[object] = []
     for system in ("sqlite", "duckdb", "postgres"):
         for strategy in ("append", "upsert", "replace"):
             for harm in HARMS:
