@@ -171,7 +171,8 @@ class PostgresLink:
             rows = self.query(f"SELECT count(*) FROM {quote_table(stage)} WHERE {changed}", params)[0][0]
             if rows:
                 raise LoadError(
-                    f"column {name!r} holds values that {column.native} cannot hold as they are: {counted(rows, 'row')}",
+                    f"column {name!r} holds values that {column.native} cannot hold as they are: "
+                    f"{counted(rows, 'row')}",
                     where=self.session.where,
                     fix="change the column's type under `columns:`, or the value in a transform",
                 )
