@@ -57,6 +57,7 @@ import os, signal, sys
 from importlib.abc import MetaPathFinder
 
 module = sys.argv.pop(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands down that it is ignored
 
 class Interrupts(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

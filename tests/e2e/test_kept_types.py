@@ -229,7 +229,7 @@ def test_a_full_refresh_takes_the_types_anew(tmp_project: ProjectFolder) -> None
     tmp_project.write(TYPED.format(strategy="append", more=""))
     done(tmp_project.run("run"))
     make_source(tmp_project, "VARCHAR", "'n/a'")
-    done(tmp_project.run("run", "--full-refresh"))
+    done(tmp_project.run("run", "--full-refresh", "--yes"))
     assert kind(tmp_project) == "VARCHAR"
 
 

@@ -118,7 +118,7 @@ def _evolve(
             return Evolution(incoming)
         evolution = evolve(incoming, known, step.writing.evolution, limits, where=name, to_text=to_text)
     except ContractError as error:  # it names the table; where that is declared, the step knows
-        error.locate(step.where or name)
+        step.locate(error)
         raise
     return replace(evolution, written=replace(evolution.written, system=incoming.system))
 
