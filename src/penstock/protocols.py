@@ -175,6 +175,13 @@ class RelaySource(Protocol):
 
 
 @runtime_checkable
+class AbsenceAware(Protocol):
+    """A source that says in its own words that it has no such stream: where it looked, and what may be meant."""
+
+    def absent(self, stream: StreamName) -> PenstockError: ...
+
+
+@runtime_checkable
 class RowAware(Protocol):
     """A destination that can say at once whether a table of it, which exists, holds any row."""
 
@@ -231,13 +238,6 @@ class Destination(Protocol):
         ...
 
     def writer(self, ticket: WriteTicket) -> Writer: ...
-
-
-@runtime_checkable
-class AbsenceAware(Protocol):
-    """A source that says in its own words that it has no such stream: where it looked, and what may be meant."""
-
-    def absent(self, stream: StreamName) -> PenstockError: ...
 
 
 class Transform(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from penstock.engines.scope import TransformContext, bind
-from penstock.errors import ConfigError, ContractError, LoadError, PenstockError, TransformError
+from penstock.errors import ConfigError, ContractError, LoadError, PenstockError
 from penstock.failpoints import failpoint
 from penstock.loading.plan import Recipe, Wish, plan_load, swaps_table
 from penstock.protocols import (
@@ -135,12 +135,7 @@ def _move(prepared: Prepared, parties: Parties, table: Surveyed) -> Moved:
         progress=parties.progress,
         stop=parties.stop,
     )
-    try:
-        return parties.engine.relay(job) if prepared.relay else parties.engine.move(job)
-    except TransformError as error:
-        if error.where is None:  # SQL of the project file: it has no other place
-            error.locate(step.where)
-        raise
+    return parties.engine.relay(job) if prepared.relay else parties.engine.move(job)
 
 
 def bound_transform(step: ReplicateStep, parties: Parties) -> Transform | None:

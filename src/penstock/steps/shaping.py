@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from penstock.errors import ConfigError, ContractError, TransformError
+from penstock.errors import ConfigError, TransformError
 from penstock.protocols import Destination
 from penstock.records import dataclass
 from penstock.schema.evolution import Evolution, evolve, refuse_text
@@ -112,14 +112,10 @@ def _evolve(
         return Evolution(incoming)
     known = table.without(step.adding.ingested_at_column) if "ingested_at" in destination.operations else table
     name, limits = str(step.writing.target), destination.limits
-    try:
-        if rebuilt:
-            refuse_text(incoming, known, limits, where=name, to_text=to_text)
-            return Evolution(incoming)
-        evolution = evolve(incoming, known, step.writing.evolution, limits, where=name, to_text=to_text)
-    except ContractError as error:  # it names the table; where that is declared, the step knows
-        step.locate(error)
-        raise
+    if rebuilt:
+        refuse_text(incoming, known, limits, where=name, to_text=to_text)
+        return Evolution(incoming)
+    evolution = evolve(incoming, known, step.writing.evolution, limits, where=name, to_text=to_text)
     return replace(evolution, written=replace(evolution.written, system=incoming.system))
 
 
