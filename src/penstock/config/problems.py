@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
@@ -15,7 +16,7 @@ MOST_PROBLEMS = 100  # who has so many has one cause, and the rest would take lo
 Path: TypeAlias = "tuple[str | int, ...]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class Mark:
     """A place in the file; both count from 1."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime
 from typing import Literal
 
@@ -39,7 +40,7 @@ class RunRecord:
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class TableRecord:
     """One table of a run; cursors are their printed form."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import date, datetime
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class Field:
     """One column. `type` is the house spelling (schema/types.py), `native` the system's own, modifier included."""
 
@@ -176,7 +177,7 @@ class SplitWish:
     bounds_filtered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class ReadRequest:
     """One stream, wanted from `after` on.
 
@@ -208,7 +209,7 @@ class ReadRequest:
     upto: Cursor | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class Bounds:
     """The frozen extent of one read. `position` is what the ledger will say once it is delivered.
 

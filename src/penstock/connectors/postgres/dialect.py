@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,6 @@ from penstock.connectors.postgres.types import SYSTEM, Column, to_field
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import SqlLink, Value
 from penstock.errors import LoadError
-from penstock.records import dataclass
 from penstock.schema.types import FLOATS, SIGNED, TEXTUAL, UNSIGNED, decimal_of, list_item, struct_fields
 from penstock.values import Cursor, Field, TableName, TableSchema
 
@@ -80,7 +80,7 @@ GROUP BY i.indexrelid
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class TargetColumn:
     """A column of a table that is written to."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ _INTEGERS = {"int2": "int16", "int4": "int32", "int8": "int64"}
 _TIMES = {"date": "date", "time": "time", "timestamp": "timestamp", "timestamptz": "timestamptz"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class WireType:
     """A column's type as the server receives it: domains resolved, `element` set for arrays.
 
