@@ -25,8 +25,8 @@ def _floor(runs: int) -> Row:
     return (
         "for comparison: importing pyarrow and DuckDB and opening a database, CPU s",
         f"{reading.cpu_seconds:.2f}",
-        "",
-        "",
+        "-",
+        "-",
     )
 
 
