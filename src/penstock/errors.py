@@ -20,7 +20,8 @@ What a caller does next is in the attributes: `retryable`, `fault`, `exit_code`.
 from __future__ import annotations
 
 import signal
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 Fault = Literal["config", "data", "transient", "internal"]
 
@@ -30,6 +31,27 @@ EXIT_USAGE = 2
 EXIT_DIFFERENCE = 3
 EXIT_REFUSED = 4
 EXIT_UNKNOWN = 5
+_GRAVEST_FIRST = (130, 143, EXIT_UNKNOWN, EXIT_DIFFERENCE, EXIT_REFUSED, EXIT_TABLE_FAILED, EXIT_USAGE)
+
+
+def gravest(codes: Iterable[int]) -> int:
+    """The one exit code of a command over many tables or connections, whichever command it is."""
+    found = set(codes)
+    return next((code for code in _GRAVEST_FIRST if code in found), EXIT_DONE)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 table`, `2,000 tables`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+class Mistake(NamedTuple):
+    """One of the things that are wrong with a project: `where` is a place in a file, `path` a key of the project."""
+
+    message: str
+    where: str
+    path: str
+    fix: str | None
 
 
 class PenstockError(Exception):
@@ -81,7 +103,9 @@ def _blank(kind: type[PenstockError], args: tuple[object, ...]) -> PenstockError
 
 
 class ConfigError(PenstockError):
-    """The project file, an option or a combination of both cannot be run."""
+    """The project file, an option or a combination of both cannot be run; `mistakes` tells those of the file apart."""
+
+    mistakes: tuple[Mistake, ...] = ()
 
     fault: Fault = "config"
     exit_code = EXIT_USAGE
@@ -169,9 +193,12 @@ __all__ = [
     "FencedError",
     "Interrupted",
     "LoadError",
+    "Mistake",
     "PenstockError",
     "PluginNotFoundError",
     "RefusedError",
     "SourceChangedError",
     "TransformError",
+    "counted",
+    "gravest",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from operator import attrgetter
@@ -72,12 +73,14 @@ class Registry:
 
     group: str
     _loaded: dict[str, object] = field(default_factory=dict)
+    _found: dict[str, str] = field(default_factory=dict)
+    _searched: tuple[str, ...] | None = None
 
     def names(self) -> Sequence[str]:
-        return sorted({*OWN[self.group], *(point.name for point in _entry_points(self.group))})
+        return sorted({*OWN[self.group], *self._points()})
 
     def has(self, name: str) -> bool:
-        return name in OWN[self.group] or name in self.names()
+        return name in OWN[self.group] or name in self._points()
 
     def load(self, name: str) -> object:
         """Raises PluginNotFoundError for a name nobody registered, or whose import fails."""
@@ -87,15 +90,21 @@ class Registry:
 
     def _find(self, name: str) -> str:
         """`module:object` of the plugin."""
-        if name in OWN[self.group]:
-            return OWN[self.group][name]
-        for point in _entry_points(self.group):
-            if point.name == name:
-                return point.value
+        found = OWN[self.group].get(name) or self._points().get(name)
+        if found is not None:
+            return found
         raise PluginNotFoundError(
             f"no plugin {name!r} in {self.group}",
             fix=f"installed: {', '.join(self.names()) or 'none'}; plugins register by an entry point of that group",
         )
+
+    def _points(self) -> Mapping[str, str]:
+        """Looked up once: it opens a file of every installed package, and a project may name thousands of plugins."""
+        if self._searched != tuple(sys.path):
+            points = tuple(_entry_points(self.group))
+            self._found = {point.name: point.value for point in reversed(points)}  # the first of a name wins
+            self._searched = tuple(sys.path)
+        return self._found
 
 
 def _entry_points(group: str) -> EntryPoints:

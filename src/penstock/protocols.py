@@ -11,6 +11,7 @@ from penstock.values import (
     Ability,
     Account,
     Batch,
+    Boundary,
     Bounds,
     CommitReceipt,
     Connection,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from penstock.errors import PenstockError
     from penstock.values import RunRecord, TableRecord
 
 Scope = Literal["rows", "keys", "table"]
@@ -153,8 +155,8 @@ class LedgerStore(Protocol):
         """Newest first."""
         ...
 
-    def boundary(self, table: TableName) -> Mapping[str, int]:
-        """Digests of the rows at the edge of the last read, with how often each was delivered."""
+    def boundary(self, table: TableName) -> Boundary:
+        """Digests of the rows at the edge of the last read, and the types of the columns they were made of."""
         ...
 
     def set_head(self, table: TableName, head: LedgerHead, *, expected_epoch: int) -> None:
@@ -171,6 +173,13 @@ class RelaySource(Protocol):
     def relay_splits(self, splits: Sequence[Split], target: TableSchema) -> Sequence[Split] | None:
         """The splits told to hand out bytes that fit `target` column by column, or None where only decoding is safe."""
         ...
+
+
+@runtime_checkable
+class AbsenceAware(Protocol):
+    """A source that says in its own words that it has no such stream: where it looked, and what may be meant."""
+
+    def absent(self, stream: StreamName) -> PenstockError: ...
 
 
 @runtime_checkable
@@ -194,6 +203,15 @@ class KeptOpen(Protocol):
     """A destination that is dear to open: it may stay open between the looks of one command."""
 
     def kept_open(self) -> AbstractContextManager[None]: ...
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """A destination whose column types have a way of their own with some values."""
+
+    def remarks(self, incoming: TableSchema, written: TableSchema) -> Sequence[str]:
+        """What `plan` must tell: `incoming` has the source's types, `written` the target's, both the target's names."""
+        ...
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """Dataclasses that are quick to make: their methods are shared, where the standard library compiles them anew.
 
 A run makes two hundred of them, which took a third of its CPU: 0.8 ms each for frozen ones, 0.2 ms now. Options and
-behaviour are the standard library's, and its `fields`, `replace` and `asdict` work.
+behaviour are the standard library's, and its `fields`, `replace` and `asdict` work. Objects of frozen ones take longer
+to make (0.5 us a field, for 0.1): a class of which a run makes thousands takes the standard library's decorator.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ else:
         if frozen:
             set_once = _set_slot_once if options.get("slots") else _set_once
             shared |= {"__setattr__": set_once, "__delattr__": _refuse_to_delete}
+        if not cls.__doc__:
+            cls.__doc__ = cls.__name__  # or the standard library writes the signature there, which takes 0.1 ms
         for name, method in shared.items():
             if name not in cls.__dict__ or (name == "__hash__" and cls.__dict__[name] is None):
                 setattr(cls, name, method)

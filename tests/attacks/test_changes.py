@@ -34,6 +34,9 @@ def changed_while_running(lab: Lab, point: str, *statements: str) -> Ended:
     deadline = time.monotonic() + 60
     while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
+    if not mark.exists():
+        process.kill()
+        raise AssertionError(f"{point} was not reached: {process.communicate()}")
     try:
         # the open read holds the table: what wants it alone has to wait, and gives up
         lab.here.execute("SET lock_timeout = '500ms'", *statements)

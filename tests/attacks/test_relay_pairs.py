@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import penstock
 from tests.attacks.conftest import MakeLab
 from tests.attacks.lab import Lab
 
@@ -53,6 +54,19 @@ REFUSED = (
     ("interval", "interval(0)", "'1.5 seconds'"),
     ("bit(8)", "bit varying(4)", "B'10101010'"),
     ("bit varying", "bit(1)", "B'10'"),
+    ("interval", "interval year to month", "'1 month 2 days'"),
+    ("interval", "interval minute", "'00:05:01.5'"),
+    ("interval[]", "interval year to month[]", "'{1 month 2 days}'"),
+    # a zone that nobody named, or that vanishes; a day's time
+    ("tsrange", "tstzrange", "'[2024-05-06 07:08:09,2024-05-07)'"),
+    ("tstzrange", "tsrange", "'[2024-05-06 07:08:09+03,2024-05-07)'"),
+    ("tsrange", "daterange", "'[2024-05-06 07:08:09,2024-05-07)'"),
+    ("tsrange[]", "tstzrange[]", "array['[2024-05-06 07:08:09,2024-05-07)'::tsrange]"),
+    ("text", "tsrange", "'[2024-05-06 07:08:09.1234567,2024-05-07)'"),
+    ("text", "time with time zone", "'07:08:09'"),
+    ("time with time zone", "time(0) with time zone", "'07:08:09.5+03'"),
+    ("numeric", "money", "12.345"),
+    ("text", '"char"', "'ab'"),
 )
 
 # source type, target type, what is in the target already, a value, what it is as text there
@@ -88,7 +102,29 @@ KEPT = (
     ('"char"', "text", "'x'", "'a'", "a"),
     ("src.pair", "text", "'x'", "'(1,a)'", "(1,a)"),
     ("src.pair", "src.pair", "'(2,b)'", "'(1,a)'", "(1,a)"),
+    ("interval", "interval year to month", "NULL", "'1 year 2 months'", "1 year 2 mons"),
+    ("interval", "interval day to second(1)", "NULL", "'3 days 00:00:01.5'", "3 days 00:00:01.5"),
+    ("text", "tsrange", "NULL", "'[2024-05-06 07:08:09,infinity)'", '["2024-05-06 07:08:09",infinity)'),
+    ("text", "tstzrange", "NULL", "'[2024-05-06T07:08:09Z,)'", '["2024-05-06 07:08:09+00",)'),
+    ("text", "daterange", "NULL", "'[2024-05-06,2024-05-06]'", "[2024-05-06,2024-05-07)"),
+    ("daterange", "tsrange", "NULL", "'[2024-05-06,)'", '["2024-05-06 00:00:00",)'),
+    ("int4range", "int8range", "NULL", "'[1,4]'", "[1,5)"),
+    ("time with time zone", "time with time zone", "NULL", "'07:08:09.25+03:30'", "07:08:09.25+03:30"),
+    ("text", "time with time zone", "NULL", "'07:08:09Z'", "07:08:09+00"),
+    ("numeric(5,2)", "money", "NULL", "12.34", "$12.34"),
+    ("money", "money", "NULL", "-1234.5", "-$1,234.50"),
 )
+
+# those that only `columns: {v: string}` makes text
+TO_TEXT = {
+    ("text", "integer"),
+    ("text", "uuid"),
+    ("text", "jsonb"),
+    ("text", "src.mood"),
+    ("money", "bigint"),
+    ("money", "numeric(12,4)"),
+    ("inet", "integer"),
+}
 
 
 def pair_of(lab: Lab, number: int, source: str, target: str, value: str, old: str | None = None) -> dict[str, object]:
@@ -126,8 +162,12 @@ def test_what_a_column_can_be_widened_to_keeps_the_rows_of_both(make_lab: MakeLa
     lab = make_lab("postgres", "postgres")
     lab.here.execute(*TYPES)
     tables = [pair_of(lab, n, source, target, value, old) for n, (source, target, old, value, _) in enumerate(KEPT)]
+    asked = [n for n, (source, target, *_) in enumerate(KEPT) if (source, target) in TO_TEXT]
     before = [texts(lab, n)[0] for n in range(len(KEPT))]
-    lab.moved(*tables)
+    result = lab.run(*tables)
+    assert sorted(map(str, result.errors)) == sorted(f"dst.t{n}" for n in asked), result.errors
+    assert all("v: string does not fit" in str(error) for error in result.errors.values())
+    lab.moved(*(tables[n] | {"columns": {"v": "string"}} for n in asked))
     for n, (source, target, _, value, expected) in enumerate(KEPT):
         old, new = texts(lab, n)
         assert new == (expected or value.strip("'")), (source, target)
@@ -140,3 +180,13 @@ def as_number(text: str | None) -> object:
         return float(text or "")
     except ValueError:
         return text
+
+
+def test_what_jsonb_does_to_json_is_told_by_plan(make_lab: MakeLab) -> None:
+    lab = make_lab("postgres", "postgres")
+    lab.here.execute(
+        "CREATE TABLE src.docs (kept json, anew json, same jsonb)", "CREATE TABLE dst.docs (kept json, anew jsonb)"
+    )
+    table = {"name": "src.docs", "target_name": "docs", "write_strategy": "append"}
+    (planned,) = penstock.plan(lab.write(table)).tables
+    assert "anew: jsonb keeps the last of an object's repeated keys, and no order of keys" in planned.notes

@@ -71,8 +71,9 @@ def test_a_transform_that_hangs_is_stopped_by_a_signal(make_lab: MakeLab) -> Non
     deadline = time.monotonic() + 60
     while not mark.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
     try:
+        assert mark.exists(), "the transform was never called"
+        process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=30)
     finally:
         process.kill()

@@ -110,8 +110,9 @@ def test_python_runs_in_the_project_that_init_writes(block: Block, tmp_path: Pat
 @pytest.mark.feature("M10")
 @pytest.mark.parametrize("page", [p for p in PAGES if any(b.page == p for b in of("console"))], ids=lambda p: p.name)
 def test_commands_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
-    """In the project that init writes: the page makes it itself, or begins where one has been run."""
-    lines = [line.partition("#")[0].strip() for b in of("console") if b.page == page for line in b.text.splitlines()]
+    """In the project that init writes: the page makes it, or begins where one has been run. Its scripts come last."""
+    blocks = [b for b in of("console", "sh") if b.page == page and not is_install(b)]
+    lines = [line.partition("#")[0].strip() for b in blocks if b.language == "console" for line in b.text.splitlines()]
     project = ProjectFolder(tmp_path)
     if not any(line.startswith("penstock init") for line in lines):
         write_project(tmp_path)
@@ -124,7 +125,27 @@ def test_commands_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
             done = project.run(*(last_run(project) if word == "RUN" else word for word in words))
             assert done.exit_code == 0, f"{line}\n{done.said}"
         else:
-            assert verb in ("pip", "make"), f"{page}: nobody tries {line!r}"
+            assert verb == "make", f"{page}: nobody tries {line!r}"
+    for script in [b for b in blocks if b.language == "sh"]:
+        assert "equal" in (said := run_script(script, project.path)) or "verify" not in script.text, said
+
+
+def is_install(block: Block) -> bool:
+    """What installs is tried by tests/e2e/test_wheel.py; nothing else may stand beside it."""
+    if "pip install" not in block.text:
+        return False
+    assert {line.split()[0] for line in block.text.splitlines()} <= {"python3", ".", "pip"}, block
+    return True
+
+
+def run_script(block: Block, folder: Path) -> str:
+    """A shell script of a page, up to its last command, which must succeed."""
+    script = re.sub(r"^penstock ", f"{sys.executable} -m penstock ", block.text, flags=re.MULTILINE)
+    script = script.replace("python3 -", f"{sys.executable} -")
+    command = ["sh", "-c", script]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
 
 
 def last_run(project: ProjectFolder) -> str:

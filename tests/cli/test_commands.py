@@ -11,7 +11,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -305,7 +307,7 @@ def test_a_transform_that_prints_does_not_break_the_json(sample: ProjectFolder) 
         """,
         "transforms.py",
     )
-    done = sample.run("run", "--table", "orders", "--full-refresh", "--json")
+    done = sample.run("run", "--table", "orders", "--full-refresh", "--yes", "--json")
     assert done.exit_code == 0, done.said
     assert read_json(done)["state"] == "succeeded"
 
@@ -330,11 +332,17 @@ def test_a_transform_that_does_something_else_fails_its_fixture_and_exits_1(samp
 
 
 @pytest.mark.claims("--full-refresh")
-def test_full_refresh_shows_its_plan_and_asks_nobody_where_nobody_sits(sample: ProjectFolder) -> None:
-    done = sample.run("run", "--full-refresh", "--table", "customers")
+def test_full_refresh_shows_its_plan_and_wants_a_yes_where_nobody_can_be_asked(sample: ProjectFolder) -> None:
+    assert sample.run("run").exit_code == 0
+    refused = sample.run("run", "--full-refresh", "--table", "customers")
+    assert (refused.exit_code, "grade" in refused.stderr) == (2, True)
+    assert "fix: say -y to go ahead: penstock run --full-refresh -y" in refused.stderr
+    done = sample.run("run", "--full-refresh", "--table", "customers", "-y")
     assert done.exit_code == 0
-    assert "grade" in done.stderr
     assert "Load these tables anew" not in done.stderr
+    tables = read_json(sample.run("status", "--json", "--table", "customers"))["tables"]
+    assert isinstance(tables, list)
+    assert [table["generation"] for table in tables] == [2]
 
 
 def on_a_terminal(folder: ProjectFolder, *words: str, types: str = "") -> Ended:
@@ -415,7 +423,7 @@ def test_legacy_turns_an_unknown_key_into_a_warning_on_stderr(sample: ProjectFol
 
 @pytest.mark.claims("--threads")
 def test_one_thread_runs_one_table_after_another(sample: ProjectFolder) -> None:
-    done = sample.run("run", "--threads", "1", "--full-refresh", "--verbose", "--json")
+    done = sample.run("run", "--threads", "1", "--full-refresh", "--yes", "--verbose", "--json")
     assert done.exit_code == 0, done.said
     logged = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     steps = [
@@ -490,3 +498,11 @@ def test_no_secret_is_in_any_output_or_log(tmp_path: Path) -> None:
         assert password not in done.said
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or password.encode() not in path.read_bytes(), path
+
+
+def test_the_history_tells_programs_how_long_things_took(here: InProcess) -> None:
+    told: Any = here.run("runs", "--json").json()
+    shown: Any = here.run("show", "last", "--json").json()
+    for record in (*told["runs"], shown["run"], *shown["tables"]):
+        took = datetime.fromisoformat(record["finished_at"]) - datetime.fromisoformat(record["started_at"])
+        assert record["seconds"] == took.total_seconds()

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from penstock.cli.screen import Screen, counted, printable, size_text, text_of
+from penstock.cli.screen import Screen, printable, size_text, text_of
+from penstock.errors import counted
 
 
 def plain(columns: list[str], rows: list[list[object]]) -> list[str]:

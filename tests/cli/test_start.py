@@ -43,6 +43,11 @@ def test_help_lists_every_command_with_its_purpose(capsys: pytest.CaptureFixture
         assert f"{name} {purpose}" in shown
 
 
+def test_h_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-h"]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
 def test_help_takes_little_time(capsys: pytest.CaptureFixture[str]) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert penstock("--help").returncode == 0
@@ -95,6 +100,8 @@ def test_a_mistake_in_the_words_is_a_json_object_where_json_was_asked_for() -> N
 def test_every_command_has_help_and_the_options_all_have(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
+    assert main([command, "-h"]) == 0
+    assert capsys.readouterr().out == shown
     assert COMMANDS[command].split(";")[0].split(".")[0] in " ".join(shown.split())
     for option in ("--json", "--verbose", "--debug"):
         assert option in shown
@@ -108,3 +115,29 @@ def test_a_closed_pipe_behind_the_help_is_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+
+def ended(statements: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """The console script's way into the process and out of it, after `statements`."""
+    code = f"{statements}\nimport sys\nfrom penstock.__main__ import start\nsys.exit(start())"
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+
+
+def test_a_long_answer_arrives_whole_before_the_process_ends() -> None:
+    answer = ended("", "schema")
+    assert answer.returncode == 0
+    assert json.loads(answer.stdout)["properties"]
+
+
+def test_the_exit_code_is_the_command_s() -> None:
+    assert ended("", "runn").returncode == 2
+
+
+def test_what_others_left_for_the_end_of_the_process_is_done() -> None:
+    done = ended("import atexit\natexit.register(print, 'closed')", "--version")
+    assert "closed" in done.stdout.splitlines()
+
+
+def test_threads_end_before_the_process_does() -> None:
+    slow = "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.5), print('written'))).start()"
+    assert ended(slow, "--version").stdout.splitlines()[-1] == "written"

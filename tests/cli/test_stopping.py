@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from penstock.cli.init import write_project
 from penstock.cli.stopping import stop_on_signals
 
 STUBBORN = """
 import os, signal, sys, time
+from penstock.cli.init import write_project
 from penstock.cli.stopping import stop_on_signals
 with stop_on_signals() as request:
     print("ready", flush=True)
@@ -47,3 +50,31 @@ def test_the_second_signal_ends_the_process() -> None:
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == -signal.SIGINT
+
+
+SLOW_START = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+
+module = sys.argv.pop(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands down that it is ignored
+
+class Interrupts(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+from penstock.__main__ import start
+sys.exit(start())
+"""
+
+
+@pytest.mark.parametrize("module", ["penstock.cli.mistakes", "penstock.cli.run", "penstock.engines.arrow.engine"])
+def test_a_stop_before_anything_began_is_told(module: str, tmp_path: Path) -> None:
+    write_project(tmp_path)
+    command = [sys.executable, "-c", SLOW_START, module, "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "error: stopped before anything was done\n"

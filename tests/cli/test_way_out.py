@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import sqlite3
 from contextlib import chdir
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -66,7 +67,13 @@ WRONG = {
         "variant: postgres\n      host: 127.0.0.1\n      port: 1",
         ("status",),
         1,
-        ("unknown", "connection refused", "at: penstock.yaml:16:7, connections.warehouse (127.0.0.1:1/", "orders_log"),
+        (
+            "unknown",
+            "error: customers, orders: ",
+            "connection refused",
+            "at: penstock.yaml:16:7, connections.warehouse (127.0.0.1:1/",
+            "orders_log",
+        ),
     ),
     "a cursor's type that is not the column's": (
         "iterate_column_type: datetime",
@@ -156,6 +163,76 @@ def test_verify_goes_on_past_a_table_that_cannot_be_looked_at(
     assert "orders: unchecked\n  error     the server cannot be reached" in text
 
 
+def test_status_says_what_failed_of_which_table_and_what_its_ledger_says_all_the_same(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(sample, "- name: customers", "- name: custmers")
+    code, text = told(sample, capsys, "status")
+    assert code == 1
+    assert "unknown" not in text
+    assert "customers   never loaded" in text
+    assert "error: customers: the source has no table 'custmers'\n  at: penstock.yaml:29:11" in text
+
+
+def test_a_table_is_named_once_and_its_refusal_has_a_place(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(sample, capsys, "run", "--quiet")[0] == 0
+    change(sample, "- name: warehouse\n", "- name: renamed\n")
+    assert told(sample, capsys, "run", "--quiet", "-t", "customers")[0] == 4
+    for command in (["show", "last"], ["status", "-t", "customers"], ["plan", "-t", "customers"]):
+        text = told(sample, capsys, *command)[1]
+        assert "customers: table customers" not in text
+        assert "table customers belongs to 'dev/warehouse', this is 'dev/renamed'" in text
+        assert "at: penstock.yaml:29:11, customers" in text
+
+
+def test_rows_that_break_a_promise_are_told_with_the_tables_place(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(sample, capsys, "run", "--quiet")[0] == 0
+    change(sample, "replication_method: full\n", "replication_method: full\n          schema_evolution: freeze\n")
+    with sqlite3.connect(sample.path / "data" / "shop.db") as shop:
+        shop.execute("ALTER TABLE customers ADD COLUMN age INTEGER")
+    shop.close()
+    for command in ("plan", "run"):
+        code, text = told(sample, capsys, command, "-t", "customers")
+        assert (code, "schema_evolution" in text) == (1, True), text
+        assert "at: penstock.yaml:29:11, " in text
+
+
+def test_a_pattern_that_no_file_matches_says_where_was_looked_and_what_is_there(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(sample, "variant: sqlite\n      database: data/shop.db", "variant: file\n      extra: {path: data}")
+    change(sample, "- name: customers", "- name: 'customers/*.csv'")
+    (sample.path / "data" / "orders.csv").write_text("id\n1\n")
+    for command in ("plan", "run", "status"):
+        code, text = told(sample, capsys, command, "-t", "customers")
+        assert code == 1
+        assert "no file matches 'customers/*.csv'" in text
+        assert f"at: penstock.yaml:29:11, {sample.path / 'data' / 'customers'}" in text
+        assert "there: orders.csv" in text
+        assert "rights of the user" not in text
+
+
+CODES = {
+    "a table the source does not have": ("- name: customers", "- name: custmers", 1),
+    "a cursor of another type": ("iterate_column_type: datetime", "iterate_column_type: int", 2),
+    "a table of another owner": ("- name: warehouse\n", "- name: renamed\n", 4),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "code"), list(CODES.values()), ids=list(CODES))
+def test_commands_agree_on_the_exit_code_of_an_error(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str], old: str, new: str, code: int
+) -> None:
+    assert told(sample, capsys, "run", "--quiet")[0] == 0
+    change(sample, old, new)
+    ended = {command: told(sample, capsys, command)[0] for command in ("plan", "status", "verify", "run")}
+    assert set(ended.values()) == {code}, ended
+
+
 def test_a_result_with_an_interrupted_table_is_json() -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     result = RunResult(RunId("1"), "stopped", now, now, (), 130, {"orders": Interrupted(2)})
@@ -176,3 +253,26 @@ def test_errors_are_copied_and_pickled_whole(error: Exception) -> None:
     for copied in (copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
         assert type(copied) is type(error)
         assert (str(copied), vars(copied)) == (str(error), vars(error))
+
+
+def test_each_mistake_of_a_project_file_is_an_object_for_programs(
+    sample: ProjectFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(sample, "replication_method: incremental", "replication_methd: incremental")
+    change(sample, "variant: sqlite", "variant: sqlit")
+    code, said = told(sample, capsys, "plan", "--json")
+    error = json.loads(said)["error"]
+    assert (code, error["class"]) == (2, "ConfigError")
+    assert "2 mistakes" in error["what"]
+    first, second = error["problems"]
+    assert set(first) == {"message", "where", "path", "fix"}
+    assert (first["path"], second["path"]) != ("", "")
+    assert first["where"].startswith("penstock.yaml:")
+    assert "did you mean" in second["fix"]
+
+
+def test_one_mistake_is_a_list_of_one(sample: ProjectFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    change(sample, "variant: sqlite", "variant: sqlit")
+    _, said = told(sample, capsys, "plan", "--json")
+    (only,) = json.loads(said)["error"]["problems"]
+    assert only["message"] == json.loads(said)["error"]["what"]

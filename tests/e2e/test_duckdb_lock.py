@@ -47,5 +47,7 @@ def test_a_held_file_is_waited_for_lock_wait_long_and_then_refused_naming_the_ho
         assert time.monotonic() - started < 30
         holder.communicate("")
     assert ended.exit_code == 4, ended.said
-    assert f"process {holder.pid}" in ended.said
+    assert f"is held by process {holder.pid} (python" in ended.said
+    assert "and was for the 1 s of lock_wait" in ended.said
+    assert "run again once that process has ended" in ended.said
     assert tmp_project.run("run").exit_code == 0

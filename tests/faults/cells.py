@@ -105,6 +105,9 @@ class Cell:
         self.temporary.mkdir(exist_ok=True)
         return self.project.run("run", faults=faults, env={"TMPDIR": str(self.temporary), **env})
 
+    def run_refreshing(self) -> Ended:
+        return self.project.run("run", "--full-refresh", "--yes", env={"TMPDIR": str(self.temporary)})
+
     def start(self, faults: str | None = None) -> subprocess.Popen[str]:
         self.temporary.mkdir(exist_ok=True)
         return self.project.start("run", faults=faults, env={"TMPDIR": str(self.temporary)})

@@ -48,9 +48,27 @@ def test_on_existing_append_takes_a_table_with_rows() -> None:
 
 def test_another_owner_is_refused_unless_shared() -> None:
     other = replace(HEAD, owner="prod/other")
-    with pytest.raises(RefusedError, match="loaded by 'prod/other'"):
+    with pytest.raises(RefusedError, match="belongs to 'prod/other'"):
         admit(CLAIM, other)
     assert admit(replace(CLAIM, shared=True), other).sequence == 6
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("dev/shop", "if 'dev' is called 'prod' now, write project: dev at the top of the file"),
+        (
+            "prod/old",
+            "if pipeline 'old' is called 'shop' now, write shared: true on the table until its next load is in",
+        ),
+        ("dev/old", "if 'dev/old' is called 'prod/shop' now, write shared: true"),
+    ],
+)
+def test_who_was_renamed_is_told_how_to_get_the_table_back(before: str, said: str) -> None:
+    with pytest.raises(RefusedError, match=f"belongs to '{before}', this is 'prod/shop'") as caught:
+        admit(CLAIM, replace(HEAD, owner=before))
+    assert said in str(caught.value.fix)
+    assert "another target_name" in str(caught.value.fix)
 
 
 def test_a_full_refresh_does_not_take_a_table_from_its_owner() -> None:

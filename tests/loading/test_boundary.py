@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from penstock.errors import ConfigError, ExtractionError
 from penstock.loading.boundary import BoundaryFilter
 from penstock.loading.digest import row_digests
-from penstock.values import Batch, BoundaryRule, Cursor, CursorType, CursorValue, StreamName
+from penstock.values import Batch, Boundary, BoundaryRule, Cursor, CursorType, CursorValue, StreamName
 
 
 def batch(rows: list[tuple[int | None, str]]) -> Batch:
@@ -23,8 +23,8 @@ def batch(rows: list[tuple[int | None, str]]) -> Batch:
     return Batch(StreamName("s"), pa.RecordBatch.from_arrays([cursors, names], names=["c", "n"]), cursors)
 
 
-def digests(rows: list[tuple[int | None, str]]) -> dict[str, int]:
-    return dict(Counter(row_digests(batch(rows).rows)))
+def digests(rows: list[tuple[int | None, str]]) -> Boundary:
+    return Boundary(dict(Counter(row_digests(batch(rows).rows))))
 
 
 def kept(found: Batch) -> list[tuple[int | None, str]]:
@@ -73,6 +73,13 @@ def test_too_wide_a_boundary_is_an_error_with_the_ways_out() -> None:
         boundary.filter(batch([(1, "a"), (1, "b"), (1, "c")]))
 
 
+def test_a_cursor_that_became_text_is_a_mistake_of_the_project() -> None:
+    rows = pa.RecordBatch.from_arrays([pa.array(["5", "6"])], names=["c"])
+    boundary = BoundaryFilter(BoundaryRule(keep_from=Cursor("int", 5)))
+    with pytest.raises(ConfigError, match="type string now, and the stored position is of type int"):
+        boundary.filter(Batch(StreamName("s"), rows, rows.column(0)))
+
+
 def test_a_source_that_gives_no_cursors_cannot_have_a_boundary() -> None:
     rows = batch([(1, "a")]).rows
     with pytest.raises(ExtractionError, match="no cursors"):
@@ -84,6 +91,7 @@ def test_a_source_that_gives_no_cursors_cannot_have_a_boundary() -> None:
     [
         ("int", 5, pa.array([4, 5, 6], pa.int16())),
         ("int", 5, pa.array([4, 5, 6], pa.uint64())),
+        ("decimal", Decimal("6.1"), pa.array([6.0, 6.1, 6.2])),
         ("decimal", Decimal("5.00"), pa.array([Decimal("4.9"), Decimal("5.0"), Decimal("5.1")])),
         ("date", dt.date(2024, 1, 5), pa.array([dt.date(2024, 1, d) for d in (4, 5, 6)])),
         (
@@ -110,7 +118,7 @@ def test_cursors_of_every_type_are_compared_as_their_type(
     rows = pa.RecordBatch.from_arrays([values], names=["c"])
     boundary = BoundaryFilter(BoundaryRule(keep_from=Cursor(kind, bound)))
     boundary.filter(Batch(StreamName("s"), rows, values))
-    assert sum(boundary.collected().values()) == 2
+    assert sum(boundary.collected().rows.values()) == 2
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), max_size=12)

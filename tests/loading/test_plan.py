@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from penstock.errors import ConfigError
-from penstock.loading.plan import Recipe, Wish, plan_load
+from penstock.loading.plan import Recipe, Wish, plan_load, swaps_table
 from penstock.values import Cursor, DeleteWindow, Field, Operation, Strategy
 
 COMMON: tuple[Operation, ...] = ("transaction", "create", "append", "delete_all", "swap", "add_column", "widen_column")
@@ -124,3 +124,20 @@ def test_every_plan_brings_its_rows_in_exactly_once(
     assert ("create table" in steps) or exists
     removing = {"delete all rows", "swap"} & set(steps)
     assert bool(removing) == (exists and (refresh or strategy == "replace")) or (writers > 1 and not exists)
+
+
+@pytest.mark.parametrize("strategy", ["append", "replace", "upsert"])
+def test_whether_a_table_is_swapped_is_known_before_its_columns(strategy: Strategy) -> None:
+    for exists, refresh, unique, attachments, where in itertools.product(
+        (True, False), (True, False), (True, False), ((), ("view v",)), (SQL, SQL - {"swap"})
+    ):
+        wish = Wish(
+            strategy,
+            exists=exists,
+            key=("id",) if strategy == "upsert" else (),
+            key_is_unique=unique,
+            refresh=refresh,
+            attachments=attachments,
+        )
+        swapped = exists and plan_load(wish, where, where="t").replace_mode == "swap"
+        assert swaps_table(wish, where, where="t") == swapped, wish

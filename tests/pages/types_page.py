@@ -29,7 +29,8 @@ numbers and all digits of a decimal are what they were. Where more is to be said
 
 - *as text*: the destination has no such type; the value is held as its text, all digits kept.
 - *as JSON*: a list or a struct is held as JSON; in JSON, binary is base64.
-- *spelled anew*: the same JSON, its white space as the destination writes it.
+- *spelled anew*: the same JSON, its white space as the destination writes it. PostgreSQL's `jsonb` also keeps the last
+  of an object's repeated keys, and no order of keys; `plan` says so for each column that becomes one.
 - *-0.0 becomes 0.0*: SQLite stores no negative zero. The two are equal.
 - *refused*: the load fails, and the error says the way out.
 

@@ -158,6 +158,15 @@ def test_extract_reads_lazily_and_moves_no_cursor(shop: Shop) -> None:
     assert penstock.run(path).tables[0].rows_written == 5
 
 
+def test_extract_and_load_take_a_targets_own_name_where_another_table_reads_a_stream_of_that_name(shop: Shop) -> None:
+    path = shop.write(f"{FULL}\n        - {{name: orders, target_name: orders_log}}")
+    assert penstock.extract(path, table="orders").to_arrow().num_rows == 5
+    assert penstock.load(path, table="orders", df=pa.table({"id": [9]})).tables[0].target == "orders"
+    twice = shop.write("- {name: orders, target_name: a}\n        - {name: orders, target_name: b}")
+    with pytest.raises(ConfigError, match="'orders' names 2 tables: main: a, main: b"):
+        penstock.extract(twice, table="orders")
+
+
 @pytest.mark.feature("M2")
 def test_load_takes_any_arrow_frame_by_the_tables_strategy(shop: Shop) -> None:
     path = shop.write(UPSERT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,3 +115,31 @@ def test_names_meet_as_the_destination_compares_them() -> None:
     found = evolve(table(("ID", "int32")), table(("id", "int32")), "evolve", folding, where="t")
     assert found.added == ()
     assert found.written.names == ("id",)
+
+
+@pytest.mark.parametrize("existing", ["int64", "decimal(12,2)", "numeric", "uuid", "json"])
+def test_no_column_becomes_text_unasked(existing: str) -> None:
+    with pytest.raises(ContractError, match=r"a: string does not fit") as refused:
+        evolve(table(("a", "string")), table(("a", existing)), "evolve", LIMITS, where="t")
+    assert "a: string}" in (refused.value.fix or "")
+    found = evolve(table(("a", "string")), table(("a", existing)), "evolve", LIMITS, where="t", to_text={"a"})
+    assert [(f.name, f.type) for f in found.widened] == [("a", "string")]
+
+
+def test_nor_do_the_items_of_a_list() -> None:
+    with pytest.raises(ContractError, match="a: list<string>"):
+        evolve(table(("a", "list<string>")), table(("a", "list<int64>")), "evolve", LIMITS, where="t")
+
+
+@pytest.mark.parametrize(("incoming", "existing"), [("numeric", "int64"), ("decimal(38,0)", "decimal(38,10)")])
+def test_numbers_that_would_lie_as_text_are_text(incoming: str, existing: str) -> None:
+    limits = Limits(digits=38)
+    with pytest.raises(ContractError, match=f"a: {re.escape(incoming)} does not fit"):
+        evolve(table(("a", incoming)), table(("a", existing)), "evolve", limits, where="t")
+    assert evolve(table(("a", incoming)), table(("a", existing)), "evolve", LIMITS, where="t").widened
+
+
+def test_what_text_cannot_hold_does_not_become_text_on_request() -> None:
+    with pytest.raises(ContractError, match="a: string does not fit the table's date") as refused:
+        evolve(table(("a", "string")), table(("a", "date")), "evolve", LIMITS, where="t", to_text={"a"})
+    assert "--full-refresh" in (refused.value.fix or "")

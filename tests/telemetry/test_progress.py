@@ -48,6 +48,16 @@ class Clock:
         return self.now
 
 
+def test_one_row_is_one_row() -> None:
+    out, clock = io.StringIO(), Clock()
+    show = PlainDisplay(out, clock)
+    show(TableStarted("orders", "p"))
+    clock.now += 10
+    show(RowsMoved("orders", 1, 8))
+    show(TableFinished("orders", 1, 0.5))
+    assert out.getvalue() == "orders: 1 row, 0 rows/s\norders: 1 row in 0.5 s, 2 rows/s\n"
+
+
 def test_plain_lines_come_at_most_one_per_table_and_interval() -> None:
     out, clock = io.StringIO(), Clock()
     show = PlainDisplay(out, clock)

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(build_group().main(words, prog_name="penstock", standalone_mode=False) or 0)
     except typer.TyperException as mistake:
         return _misused(mistake, as_json="--json" in words)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):  # a run under way takes signals itself
         print_error("stopped before anything was done")
         return EXIT_INTERRUPTED
     except (PenstockError, ExplainedError) as error:

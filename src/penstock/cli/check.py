@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.cli.project_options import ProjectCall, project_command
 from penstock.cli.screen import Screen
-from penstock.errors import EXIT_DONE, EXIT_TABLE_FAILED
+from penstock.errors import gravest
 from penstock.pipeline.results import CheckResult, to_json
 
 
@@ -12,7 +12,7 @@ from penstock.pipeline.results import CheckResult, to_json
 def command(call: ProjectCall) -> int:
     with call.project() as project:
         results = project.check()
-    exit_code = EXIT_DONE if all(result.ok for result in results) else EXIT_TABLE_FAILED
+    exit_code = gravest(result.exit_code for result in results)
     return call.answer({"connections": to_json(results)}, lambda s: show(s, results), exit_code=exit_code)
 
 

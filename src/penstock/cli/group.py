@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
 }
 
 ABOUT = "Penstock moves tables between databases and files, exactly once."
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
 class LazyCommands(MutableMapping[str, Any]):
@@ -62,6 +63,12 @@ class LazyGroup(TyperGroup):
         super().__init__(**{**attributes, "commands": None})
         self.commands = LazyCommands()
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:  # typer would end without a word
+            raise typer.Abort from stop
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the base class's signature
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -71,7 +78,8 @@ def load_command(name: str) -> Any:
     """Import `penstock.cli.<name>` and make its function `command` a command of that name."""
     module = importlib.import_module(f"penstock.cli.{name}")
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, help=COMMANDS[name], epilog=getattr(module, "EPILOG", None))(module.command)
+    epilog = getattr(module, "EPILOG", None)
+    app.command(name, help=COMMANDS[name], epilog=epilog, context_settings=HELP)(module.command)
     return typer.main.get_command(app)
 
 
@@ -79,7 +87,7 @@ def build_group() -> Any:
     app = typer.Typer(
         cls=LazyGroup, name="penstock", help=ABOUT, add_completion=False, rich_markup_mode=None, no_args_is_help=True
     )
-    app.callback()(_root)
+    app.callback(context_settings=HELP)(_root)
     return typer.main.get_command(app)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from penstock.cli.screen import printable
-from penstock.errors import EXIT_TABLE_FAILED, ConfigError, PenstockError
+from penstock.errors import EXIT_TABLE_FAILED, ConfigError, Mistake, PenstockError
 from penstock.telemetry.logs import redactor
 from penstock.values import Json
 
@@ -51,6 +51,8 @@ def error_to_json(error: PenstockError | ExplainedError) -> dict[str, Json]:
         found: dict[str, Json] = {"class": "UnexpectedError", "what": error.what, "where": None, "fix": None}
         log = str(error.log) if error.log else None
         return {**found, "fault": "internal", "retryable": False, "exit_code": EXIT_TABLE_FAILED, "details": log}
+    mistakes = error.mistakes if isinstance(error, ConfigError) else ()
+    told: dict[str, Json] = {"problems": [_mistake_to_json(m) for m in mistakes]} if mistakes else {}
     return {
         "class": type(error).__name__,
         "what": redactor.redact(error.what),
@@ -59,7 +61,12 @@ def error_to_json(error: PenstockError | ExplainedError) -> dict[str, Json]:
         "fault": error.fault,
         "retryable": error.retryable,
         "exit_code": error.exit_code,
+        **told,
     }
+
+
+def _mistake_to_json(mistake: Mistake) -> dict[str, Json]:
+    return {key: redactor.redact(text) if text else None for key, text in mistake._asdict().items()}
 
 
 def usage_to_json(what: str) -> dict[str, Json]:

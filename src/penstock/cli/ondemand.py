@@ -18,13 +18,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 
-class PandasOnDemand(MetaPathFinder):
+class PandasOnDemand:
     """Watches the imports of pyarrow and pandas; finds both where they are anyway."""
 
     def __init__(self) -> None:

@@ -8,9 +8,14 @@ import typer
 
 from penstock.cli.options import EngineName, PipelineName, TableOption, Tags, tags_of
 from penstock.cli.project_options import ProjectCall, project_command
-from penstock.cli.screen import Screen, counted
-from penstock.errors import EXIT_DONE, EXIT_TABLE_FAILED
+from penstock.cli.screen import Screen
+from penstock.errors import counted, gravest
 from penstock.pipeline.results import ProjectPlan, RunOptions, Selection, TablePlan, to_json
+
+EPILOG = (
+    "Exit codes: 0 a run would begin with every table; else the code a run would end with: 1 a table or its connection"
+    " cannot be read; 2 usage or config; 4 refused."
+)
 
 
 @project_command
@@ -29,7 +34,7 @@ def command(
         )
     shown = to_json(plan)
     assert isinstance(shown, dict)
-    exit_code = EXIT_TABLE_FAILED if any(table.error for table in plan.tables) else EXIT_DONE
+    exit_code = gravest(table.exit_code for table in plan.tables)
     return call.answer(shown, lambda s: show_plan(s, plan), exit_code=exit_code)
 
 

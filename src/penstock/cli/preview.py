@@ -8,7 +8,8 @@ import typer
 
 from penstock.cli.options import MOST_ROWS
 from penstock.cli.project_options import ProjectCall, project_command
-from penstock.cli.screen import Screen, counted
+from penstock.cli.screen import Screen
+from penstock.errors import counted
 from penstock.pipeline.results import Preview, to_json
 
 

@@ -9,12 +9,17 @@ from penstock.cli.group import ABOUT, COMMANDS, build_group, load_command
 EXIT_CODES = (
     (0, "done"),
     (1, "a table failed, a connection or a transform's case failed, or something unexpected happened"),
-    (2, "the command line or the project is wrong"),
+    (2, "the command line or the project is wrong, or a question was not answered with yes"),
     (3, "`verify` found a difference"),
     (4, "refused: another owner, another run, or a table that is not ours"),
     (5, "the outcome of a commit is not known yet; the next run finds out"),
     (130, "stopped by SIGINT"),
     (143, "stopped by SIGTERM"),
+)
+ABOUT_CODES = (
+    "The same error has the same code in every command: what `plan`, `status` or `verify` end with, `run` would end",
+    "with. Of several tables or connections the gravest counts: 130, 143, 5, 3, 4, 1, 2 before 0. A second signal ends",
+    "the process at once, by that signal.",
 )
 
 
@@ -26,13 +31,13 @@ def reference_markdown() -> str:
         "",
         ABOUT,
         "",
-        "With `--json` a command prints exactly one JSON object on standard output; an error is an object with the",
-        "key `error`. Progress, warnings and log lines go to standard error.",
+        "`-h` is `--help`. With `--json` a command prints exactly one JSON object on standard output; an error is an",
+        "object with the key `error`. Progress, warnings and log lines go to standard error.",
         "",
         *("| command | purpose |", "|---|---|"),
         *(f"| [`{name}`](#penstock-{name}) | {purpose} |" for name, purpose in COMMANDS.items()),
         "",
-        *("## Exit codes", "", "| code | meaning |", "|---|---|", *exits),
+        *("## Exit codes", "", "| code | meaning |", "|---|---|", *exits, "", *ABOUT_CODES),
         "",
         *("## penstock", "", *_options_table(build_group())),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,10 +13,10 @@ from penstock.cli.mistakes import error_to_json, print_error, print_traceback
 from penstock.cli.options import MOST_ROWS, EngineName, PipelineName, TableOption, Tags, tags_of
 from penstock.cli.plan import show_plan
 from penstock.cli.project_options import ProjectCall, project_command
-from penstock.cli.screen import Screen, counted
+from penstock.cli.screen import Screen, of_table
 from penstock.cli.show import show_tables
 from penstock.cli.stopping import stop_on_signals
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, counted
 from penstock.pipeline.project import Project
 from penstock.pipeline.results import RunOptions, RunResult, Selection, to_json
 from penstock.telemetry.events import Bus
@@ -35,7 +36,9 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Load everything anew, as a new generation of the target.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --full-refresh.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before --full-refresh; needed without a terminal.")
+    ] = False,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, metavar="N", help="How many tables at once.")
     ] = None,
@@ -49,13 +52,19 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
     selection = Selection(pipeline, table, tags_of(tags))
     options = RunOptions(full_refresh=full_refresh, threads=threads, limit=limit, engine=engine)
     bus = Bus()
-    with call.project(bus, warn=not quiet) as project:
-        if full_refresh:
-            _confirm(project, selection, options, ask=not yes and sys.stdin.isatty(), quiet=quiet)
-        with stop_on_signals() as request, show_progress(bus, sys.stderr, quiet=quiet, plain=call.verbose):
-            result = project.run(selection, options, bus=bus, stop=request.event)
-    if result.state == "stopped":
-        result = replace(result, exit_code=request.exit_code(result.exit_code))
+    with ExitStack() as until_told:
+        with call.project(bus, warn=not quiet) as project:
+            if full_refresh:
+                _confirm(project, selection, options, ask=not yes, quiet=quiet)
+            request = until_told.enter_context(stop_on_signals())
+            with show_progress(bus, sys.stderr, quiet=quiet, plain=call.verbose):
+                result = project.run(selection, options, bus=bus, stop=request.event)
+        if result.state == "stopped":
+            result = replace(result, exit_code=request.exit_code(result.exit_code))
+        return _tell(call, result, quiet=quiet)
+
+
+def _tell(call: ProjectCall, result: RunResult, *, quiet: bool) -> int:
     for error in result.errors.values():
         print_traceback(error, wanted=call.debug)
         if not call.as_json:
@@ -64,9 +73,14 @@ def command(  # noqa: PLR0913 - one parameter per option of the command line
 
 
 def _confirm(project: Project, selection: Selection, options: RunOptions, *, ask: bool, quiet: bool) -> None:
-    """Show what a full refresh will do, and ask. Raises ConfigError on a no."""
+    """Show what a full refresh will do, and ask. Raises ConfigError on a no, and where nobody can be asked."""
     if ask or not quiet:
         show_plan(Screen(sys.stderr), project.plan(selection, options))
+    if ask and not (sys.stdin and sys.stdin.isatty()):
+        raise ConfigError(
+            "--full-refresh replaces what these tables hold, and without a terminal nobody can be asked",
+            fix="say -y to go ahead: penstock run --full-refresh -y",
+        )
     if ask and not typer.confirm("Load these tables anew, replacing what they hold?", err=True):
         raise ConfigError("not confirmed: nothing was changed", fix="answer yes, or say --yes")
 
@@ -83,7 +97,7 @@ def show(screen: Screen, result: RunResult) -> None:
     told = {str(error) for error in result.errors.values()}
     for table in result.tables:
         if table.error and table.error not in told:
-            screen.line(f"{table.target}: {table.error}", style="yellow")
+            screen.line(of_table(table.target, table.error), style="yellow")
     seconds = (result.finished_at - result.started_at).total_seconds()
     rows = sum(table.rows_written for table in result.tables)
     summary = f"{counted(len(result.tables), 'table')}, {counted(rows, 'row')} written in {seconds:.1f} s"

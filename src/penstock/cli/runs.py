@@ -36,14 +36,10 @@ def show(screen: Screen, runs: Sequence[RunRecord], states: Sequence[str]) -> No
     if not runs:
         screen.line("no runs yet")
     rows = [
-        (run.run_id, state, run.started_at, _seconds(run), run.environment, run.command, _first_line(run.error))
+        (run.run_id, state, run.started_at, run.seconds, run.environment, run.command, _first_line(run.error))
         for run, state in zip(runs, states, strict=True)
     ]
     screen.table(("run", "state", "started", "seconds", "environment", "command", "error"), rows)
-
-
-def _seconds(run: RunRecord) -> float | None:
-    return (run.finished_at - run.started_at).total_seconds() if run.finished_at else None
 
 
 def _first_line(text: str | None) -> str | None:

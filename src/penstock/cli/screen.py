@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TextIO
@@ -94,6 +95,12 @@ def printable(text: str, *, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
+def of_table(table: str, text: str) -> str:
+    """What is told of a table, which is named once."""
+    first = text.partition("\n")[0]
+    return text if re.search(rf"(?<![\w.]){re.escape(table)}(?!\w)", first) else f"{table}: {text}"
+
+
 def text_of(cell: object) -> str:
     """A cell as people read it: thousands apart, times in UTC to the second, nothing for None."""
     if cell is None:
@@ -115,8 +122,3 @@ def size_text(size_bytes: int) -> str:
         return f"{size_bytes} B"
     power = min((len(str(size_bytes)) - 1) // 3, len(UNITS) - 1)
     return f"{size_bytes / 1000**power:.1f} {UNITS[power]}"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 table`, `2,000 tables`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

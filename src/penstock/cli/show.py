@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli.project_options import ProjectCall, project_command
-from penstock.cli.screen import Screen, size_text, text_of
+from penstock.cli.screen import Screen, of_table, size_text, text_of
 from penstock.errors import ConfigError
 from penstock.pipeline.results import to_json
 from penstock.protocols import Backend
@@ -56,7 +56,7 @@ def show(screen: Screen, run: RunRecord, tables: Sequence[TableRecord]) -> None:
     show_tables(screen, tables)
     for table in tables:
         if table.error:
-            screen.line(f"{table.target}: {table.error}", style="red")
+            screen.line(of_table(table.target, table.error), style="red")
 
 
 def state_text(run: RunRecord, tables: Sequence[TableRecord]) -> str:
@@ -73,7 +73,6 @@ def show_tables(screen: Screen, tables: Sequence[TableRecord]) -> None:
 
 
 def _row(table: TableRecord) -> tuple[object, ...]:
-    seconds = (table.finished_at - table.started_at).total_seconds() if table.finished_at else None
     return (
         table.target,
         table.state,
@@ -83,7 +82,7 @@ def _row(table: TableRecord) -> tuple[object, ...]:
         table.rows_deduplicated or None,
         table.rows_quarantined or None,
         size_text(table.size_bytes),
-        seconds,
+        table.seconds,
         _cursor_text(table),
     )
 

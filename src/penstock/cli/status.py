@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from penstock.cli.options import PipelineName, TableOption, Tags, tags_of
 from penstock.cli.project_options import ProjectCall, project_command
-from penstock.cli.screen import Screen
-from penstock.errors import EXIT_DONE, EXIT_TABLE_FAILED
+from penstock.cli.screen import Screen, of_table
+from penstock.errors import gravest
 from penstock.pipeline.results import Selection, TableStatus, to_json
 
 
@@ -15,7 +15,7 @@ from penstock.pipeline.results import Selection, TableStatus, to_json
 def command(call: ProjectCall, *, pipeline: PipelineName = None, table: TableOption = None, tags: Tags = None) -> int:
     with call.project(warn=False) as project:
         tables = project.status(Selection(pipeline, table, tags_of(tags)))
-    exit_code = EXIT_TABLE_FAILED if any(table.error for table in tables) else EXIT_DONE
+    exit_code = gravest(table.exit_code for table in tables)
     return call.answer({"tables": to_json(tables)}, lambda s: show(s, tables), exit_code=exit_code)
 
 
@@ -25,6 +25,7 @@ def show(screen: Screen, tables: Sequence[TableStatus]) -> None:
             table.pipeline,
             table.target,
             table.state,
+            table.owner,
             table.cursor,
             table.generation,
             table.sequence,
@@ -34,7 +35,11 @@ def show(screen: Screen, tables: Sequence[TableStatus]) -> None:
         )
         for table in tables
     ]
-    columns = ("pipeline", "table", "state", "cursor", "generation", "loads", "changed", "last run", "lag")
+    columns = ("pipeline", "table", "state", "owner", "cursor", "generation", "loads", "changed", "last run", "lag")
     screen.table(columns, rows)
-    for error in dict.fromkeys(table.error for table in tables if table.error):
-        screen.line(f"error: {error}", style="bold red")
+    told: dict[str, list[str]] = {}  # where a connection is down, many tables have one error
+    for table in tables:
+        if table.error:
+            told.setdefault(table.error, []).append(table.target)
+    for error, concerned in told.items():
+        screen.line(f"error: {of_table(', '.join(dict.fromkeys(concerned)), error)}", style="bold red")

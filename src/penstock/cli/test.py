@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from penstock.cli.project_options import ProjectCall, project_command
-from penstock.cli.screen import Screen, counted
-from penstock.errors import EXIT_DONE, EXIT_TABLE_FAILED
+from penstock.cli.screen import Screen
+from penstock.errors import EXIT_DONE, EXIT_TABLE_FAILED, counted
 from penstock.pipeline.results import TransformCheck, to_json
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from penstock.cli.options import PipelineName, TableOption, Tags, tags_of
 from penstock.cli.project_options import ProjectCall, project_command
 from penstock.cli.screen import STYLES, Screen
-from penstock.errors import EXIT_DIFFERENCE, EXIT_DONE, EXIT_TABLE_FAILED
+from penstock.errors import gravest
 from penstock.pipeline.results import Selection, TableVerdict, to_json
 
 
@@ -15,14 +15,8 @@ from penstock.pipeline.results import Selection, TableVerdict, to_json
 def command(call: ProjectCall, *, pipeline: PipelineName = None, table: TableOption = None, tags: Tags = None) -> int:
     with call.project() as project:
         verdicts = project.verify(Selection(pipeline, table, tags_of(tags)))
-    return call.answer({"tables": to_json(verdicts)}, lambda s: show(s, verdicts), exit_code=exit_code_of(verdicts))
-
-
-def exit_code_of(verdicts: Sequence[TableVerdict]) -> int:
-    """A difference outweighs a table that could not be looked at."""
-    if any(v.state == "different" for v in verdicts):
-        return EXIT_DIFFERENCE
-    return EXIT_TABLE_FAILED if any(v.error for v in verdicts) else EXIT_DONE
+    exit_code = gravest(verdict.exit_code for verdict in verdicts)
+    return call.answer({"tables": to_json(verdicts)}, lambda s: show(s, verdicts), exit_code=exit_code)
 
 
 def show(screen: Screen, verdicts: Sequence[TableVerdict]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import TypeAlias
 
-from penstock.errors import ConfigError, PluginNotFoundError
+from penstock.errors import ConfigError, Mistake, PluginNotFoundError
 from penstock.records import dataclass
 
 FOUND = "{found}"  # in what a validator says: the value as the file spells it, at most a line of it
@@ -15,7 +16,7 @@ MOST_PROBLEMS = 100  # who has so many has one cause, and the rest would take lo
 Path: TypeAlias = "tuple[str | int, ...]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class Mark:
     """A place in the file; both count from 1."""
 
@@ -82,12 +83,14 @@ class Findings:
         if not found:
             return
         kind = PluginNotFoundError if all(p.plugin for p in found) else ConfigError
+        least = "at least " if len(self.problems) >= MOST_PROBLEMS else ""
+        error = kind("\n".join([f"{least}{len(found)} mistakes in {self.file}", *(str(p) for p in found)]))
         if len(found) == 1:
             only = found[0]
             where = f"{only.place}, {only.path}" if only.path else only.place
-            raise kind(only.what, where=where, fix=only.fix)
-        least = "at least " if len(self.problems) >= MOST_PROBLEMS else ""
-        raise kind("\n".join([f"{least}{len(found)} mistakes in {self.file}", *(str(p) for p in found)]))
+            error = kind(only.what, where=where, fix=only.fix)
+        error.mistakes = tuple(Mistake(p.what, p.place, p.path, p.fix) for p in found)
+        raise error
 
 
 def nearest(marks: Mapping[Path, Mark], path: Path) -> Mark | None:

@@ -67,8 +67,12 @@ TOP = """\
 |---|---|---|---|
 | `version` | 2 | 2 | Version of the format. |
 | `default_environment` | text | `prod` | The environment that is loaded unless `--env` names another. |
-| `project` | text | | Id of the project: with the pipeline's name it owns tables. Unwritten: the environment's name. |
+| `project` | text | the environment's name | Id of the project. |
 | any other | mapping | | An environment: `settings`, `connections`, `pipelines`. |
+
+Tables belong to the project's id and the pipeline's name; without `project`, those of the example above to
+`prod/shop_to_dwh`. Whoever changes one of the three, or writes `project` later, is another owner, and refused:
+[rename a pipeline](../how-to/recover.md#rename-a-pipeline).
 """
 
 _NAMED = {parse_duration: "duration", parse_size: "size", parse_lookback: "duration, number or `all`"}

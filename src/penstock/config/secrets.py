@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LITERAL = "literal"
 HIDDEN = "********"
 MAX_FILE_BYTES = 1 << 20
+_providers = plugins.Registry(plugins.SECRETS)
 
 
 class SecretSchema:
@@ -88,7 +89,7 @@ def _fetcher(kind: str, base_dir: Path, place: str) -> Callable[[str, Environmen
 
 def provider_names() -> Sequence[str]:
     """The installed secret providers, entry points of the group `penstock.secrets`."""
-    return plugins.Registry(plugins.SECRETS).names()
+    return _providers.names()
 
 
 def _filled(text: str, environment: Environment, place: str) -> str:
@@ -122,7 +123,7 @@ def _from_file(path: Path, place: str) -> str:
 
 
 def _from_provider(name: str, rest: str, place: str) -> str:
-    provider = plugins.Registry(plugins.SECRETS).load(name)
+    provider = _providers.load(name)
     if not callable(provider):
         raise ConfigError(f"the secret provider {name!r} is not callable", where=place)
     try:

@@ -151,11 +151,14 @@ class TableConfig(ConfigModel):
         "refuse", description="What to do with a target that has rows and no ledger.", examples=["append"]
     )
     shared: bool = Field(
-        default=False, description="Whether several pipelines may write to this table.", examples=[True]
+        default=False,
+        description="Whether several pipelines may write to this table, from one cursor. It then belongs to the last.",
+        examples=[True],
     )
     schema_evolution: Literal["evolve", "freeze", "ignore"] = Field(
         "evolve",
-        description="New columns at the source: `evolve` adds and widens, `freeze` fails, `ignore` leaves them out.",
+        description="New columns at the source: `evolve` adds and widens, `freeze` fails, `ignore` leaves them out. No "
+        "column becomes text but by `columns: {NAME: string}`.",
         examples=["freeze"],
     )
     columns: dict[str, TypeName] = Field(
@@ -177,7 +180,10 @@ class TableConfig(ConfigModel):
     )
     on_bad_value: Literal["fail", "quarantine"] = Field(
         default="fail",
-        description="A value its column cannot hold exactly ends the load, or its row goes to `<target>__quarantine`.",
+        description="A value its column cannot hold exactly ends the load, or its row goes to `<target>__quarantine`: "
+        "cells of files, and what a transform or a narrower column of the target makes unfit. Whatever it says, a load "
+        "ends at a value that a database cannot read as its type under `columns:`, at a cursor that is none, and where "
+        "the destination is files.",
         examples=["quarantine"],
     )
     load_rows: int = Field(

@@ -39,9 +39,10 @@ def admit(claim: Claim, head: LedgerHead | None) -> Admission:
         return Admission(1, 1, START)
     if head.owner != claim.owner and not claim.shared:
         raise RefusedError(
-            f"table {claim.target} is loaded by {head.owner!r}, this is {claim.owner!r}",
+            f"table {claim.target} belongs to {head.owner!r}, this is {claim.owner!r}",
             where=str(claim.target),
-            fix="use another target_name, or set shared: true on the table in both projects",
+            fix=f"{_under_a_new_name(claim.owner, head.owner)}; if both load it, write shared: true in both;"
+            " else choose another target_name",
         )
     if claim.refresh:
         return Admission(head.generation + 1, head.sequence + 1, START)
@@ -52,6 +53,19 @@ def admit(claim: Claim, head: LedgerHead | None) -> Admission:
             fix="use another target_name, or load it anew with --full-refresh",
         )
     return Admission(head.generation, head.sequence + 1, head.position)
+
+
+def _under_a_new_name(owner: str, before: str) -> str:
+    """How what was renamed gets its tables back; an owner is the project's id, or the environment, and the pipeline."""
+    (project, _, pipeline), (project_before, _, pipeline_before) = owner.rpartition("/"), before.rpartition("/")
+    if pipeline == pipeline_before:
+        return (
+            f"if {project_before!r} is called {project!r} now, write project: {project_before} at the top of the file"
+        )
+    renamed = f"if pipeline {pipeline_before!r} is called {pipeline!r} now"
+    if project != project_before:
+        renamed = f"if {before!r} is called {owner!r} now"
+    return f"{renamed}, write shared: true on the table until its next load is in"
 
 
 def _refuse_unknown_rows(claim: Claim) -> None:

@@ -10,6 +10,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from penstock.schema.types import FLOATS, SIGNED, TEXTUAL, UNSIGNED, decimal_of, list_item, struct_fields
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -120,6 +122,19 @@ _KINDS: tuple[tuple[type, bytes, Callable[[Any], bytes]], ...] = (
     (timedelta, b"u", lambda value: str(value // timedelta(microseconds=1)).encode()),
     (type(None), b"0", lambda _: b""),
 )
+
+
+def digest_kind(spelling: str) -> str:
+    """What of a column's type enters its rows' digests: equal values of equal kinds have equal ones."""
+    item, parts = list_item(spelling), struct_fields(spelling)
+    if item is not None:
+        return f"list<{digest_kind(item)}>"
+    if parts is not None:
+        return f"struct<{', '.join(f'{name}: {digest_kind(kind)}' for name, kind in parts)}>"
+    for kinds, kind in ((TEXTUAL, "text"), ((*SIGNED, *UNSIGNED), "integer"), (FLOATS, "float")):
+        if spelling in kinds:
+            return kind
+    return "decimal" if decimal_of(spelling) else spelling
 
 
 class TableDigest:

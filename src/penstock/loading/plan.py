@@ -74,6 +74,15 @@ def plan_load(wish: Wish, operations: frozenset[Operation], *, where: str) -> Re
     return _plan_delete_insert(wish)
 
 
+def swaps_table(wish: Wish, operations: frozenset[Operation], *, where: str) -> bool:
+    """Whether the load puts a new table in the place of one that exists; asks nothing of the wish's columns."""
+    if not wish.exists or not (wish.strategy == "replace" or wish.refresh):
+        return False
+    if wish.strategy in KEYED and not wish.key_is_unique:
+        return False
+    return _replace_mode(wish, operations, where)[0] == "swap"
+
+
 def _refuse_impossible(wish: Wish, operations: frozenset[Operation], where: str) -> None:
     needed: dict[Strategy, tuple[Operation, ...]] = {
         "append": ("append",),

@@ -11,7 +11,7 @@ from typing import Literal
 from penstock.config import ProjectConfig
 from penstock.config.models import PipelineConfig, TableConfig
 from penstock.config.paths import within
-from penstock.errors import ConfigError, PenstockError
+from penstock.errors import ConfigError, Mistake, PenstockError
 from penstock.pipeline.results import RunOptions, Selection
 from penstock.protocols import Engine, Transform
 from penstock.records import dataclass
@@ -93,11 +93,28 @@ def _known(project: ProjectConfig, selection: Selection) -> str:
 def compile_steps(
     project: ProjectConfig, selection: Selection, options: RunOptions, engine: Callable[[], Engine]
 ) -> list[ReplicateStep]:
-    """The steps to run, in the project's order. Raises ConfigError for what cannot be run."""
+    """The steps to run, in the project's order. Raises ConfigError for what cannot be run, of all tables at once.
+
+    A table whose transform cannot be used and that may be passed over is a step with that error.
+    """
     steps = [_compile(project, item, options, engine) for item in select_tables(project, selection)]
+    _raise_broken(project, steps)
     if options.limit is not None:
         return [sample_step(step, options.limit) for step in steps]
     return steps
+
+
+def _raise_broken(project: ProjectConfig, steps: list[ReplicateStep]) -> None:
+    broken = [(step, step.error) for step in steps if step.error is not None]
+    if all(step.pass_on_error for step, _ in broken):
+        return
+    if len(broken) == 1:
+        raise broken[0][1]
+    error = ConfigError(
+        "\n".join([f"{len(broken)} transforms in {project.path} cannot be used", *(str(e) for _, e in broken)])
+    )
+    error.mistakes = tuple(Mistake(e.what, e.where or step.where, "", e.fix) for step, e in broken)
+    raise error
 
 
 def _compile(
@@ -106,6 +123,7 @@ def _compile(
     pipeline, table = item.pipeline, item.table
     owner = f"{project.project or project.environment}/{pipeline.name}"
     source = project.connections[pipeline.source]
+    transform, error = _transform(project, item, engine)
     return ReplicateStep(
         pipeline=pipeline.name,
         owner=owner,
@@ -115,7 +133,8 @@ def _compile(
         reading=_reading(project, item),
         writing=_writing(project, item),
         adding=_adding(project, table),
-        transform=_transform(project, item, engine),
+        transform=transform,
+        error=error,
         pass_on_error=table.pass_on_error or pipeline.pass_on_error,
         full_refresh=options.full_refresh,
         where=item.where,
@@ -265,15 +284,17 @@ def _adding(project: ProjectConfig, table: TableConfig) -> Adding:
     )
 
 
-def _transform(project: ProjectConfig, item: Selected, engine: Callable[[], Engine]) -> Transform | None:
+def _transform(
+    project: ProjectConfig, item: Selected, engine: Callable[[], Engine]
+) -> tuple[Transform | None, PenstockError | None]:
     table = item.table
     try:
         if table.transform is not None:
             frame = project.settings.transform_frame
-            return engine().load_transform(table.transform, str(project.base_dir), default_frame=frame)
-        return engine().sql_transform(table.transform_sql) if table.transform_sql is not None else None
+            return engine().load_transform(table.transform, str(project.base_dir), default_frame=frame), None
+        return engine().sql_transform(table.transform_sql) if table.transform_sql is not None else None, None
     except PenstockError as error:
         key = "transform" if table.transform is not None else "transform_sql"
         place = project.location((*item.path, key))
         error.locate(f"{place}, {error.where}" if error.where else place)
-        raise
+        return None, error

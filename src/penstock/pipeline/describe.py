@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from penstock.errors import PenstockError
+from penstock.errors import EXIT_DONE, PenstockError
 from penstock.loading.plan import delivery_grade, describe_step
 from penstock.pipeline.results import TablePlan
-from penstock.protocols import RemoteEngine
+from penstock.protocols import Destination, Remarking, RemoteEngine
 from penstock.steps.replicate import Parties, Prepared, prepare
 from penstock.steps.survey import Surveyed, describe_lag
-from penstock.values import Bounds, CursorSpec, StreamSpec
+from penstock.values import Bounds, CursorSpec, StreamSpec, TableSchema
 
 
 def plan_table(table: Surveyed, parties: Parties | None) -> TablePlan:
@@ -21,6 +22,7 @@ def plan_table(table: Surveyed, parties: Parties | None) -> TablePlan:
         with parties.source.open([table.request]) as session:
             prepared = prepare(table, parties, session)
     except PenstockError as error:
+        table.step.locate(error)
         return _failed(table, error)
     return _planned(table, prepared, parties)
 
@@ -45,6 +47,7 @@ def _failed(table: Surveyed, error: PenstockError | None) -> TablePlan:
         idle=False,
         columns=(),
         error=str(error) if error else None,
+        exit_code=error.exit_code if error else EXIT_DONE,
     )
 
 
@@ -124,12 +127,21 @@ def _notes(table: Surveyed, prepared: Prepared, parties: Parties) -> tuple[str, 
         notes.append("the transform sees the whole table: pandas and pyarrow frames hold it in memory")
     if prepared.boundary is not None and step.reading.method == "incremental":
         notes += _missed_by_cursor(step.reading.cursor)
+    notes += _remarks(prepared, parties.destination)
     lag = describe_lag(step, prepared.bounds)
     if lag is not None:
         notes.append(lag)
     if step.full_refresh:
         notes.append("full refresh: the table is replaced and its ledger starts a new generation")
     return tuple(notes)
+
+
+def _remarks(prepared: Prepared, destination: Destination) -> Sequence[str]:
+    if not isinstance(destination, Remarking):
+        return ()
+    renames = prepared.shaping.renames
+    fields = (replace(f, name=renames.get(f.name, f.name)) for f in prepared.source_schema.fields)
+    return destination.remarks(TableSchema(tuple(fields)), prepared.plan.schema)
 
 
 def _missed_by_cursor(cursor: CursorSpec | None) -> Iterator[str]:

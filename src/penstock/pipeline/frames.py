@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ConfigError, PenstockError
@@ -109,7 +109,9 @@ class FrameSource:
     def open(self, requests: Sequence[ReadRequest]) -> _FrameSession:
         if any(request.stream != self._stream for request in requests):
             raise PenstockError(f"this frame is {self._stream!r}", where=str([r.stream for r in requests]))
-        return _FrameSession(self._stream, self._schema)
+        types = requests[0].types if requests else {}
+        fields = tuple(replace(f, type=types.get(f.name, f.type)) for f in self._schema.fields)
+        return _FrameSession(self._stream, replace(self._schema, fields=fields))
 
     def reader(self) -> FrameSource:
         return self

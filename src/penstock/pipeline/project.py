@@ -16,7 +16,7 @@ from typing import TypeVar, get_args
 from penstock.config import ProjectConfig, load_project
 from penstock.config.problems import suggest
 from penstock.engines.arrow.fixtures import check_fixtures
-from penstock.errors import ConfigError, Interrupted, PenstockError
+from penstock.errors import EXIT_DIFFERENCE, EXIT_DONE, ConfigError, Interrupted, PenstockError, gravest
 from penstock.failpoints import failpoint
 from penstock.pipeline.compile import compile_steps
 from penstock.pipeline.connections import Ends
@@ -34,7 +34,7 @@ from penstock.pipeline.results import (
     TableVerdict,
     TransformCheck,
 )
-from penstock.pipeline.run import RetryPolicy, Runner, TableOutcome, exit_code_of
+from penstock.pipeline.run import RetryPolicy, Runner, TableOutcome
 from penstock.plugins import connector, open_backend
 from penstock.protocols import Backend
 from penstock.steps.replicate import Parties
@@ -132,7 +132,7 @@ class Project:
 
     def _conclude(self, run: RunRecord, outcomes: Sequence[TableOutcome], bus: Bus, *, stopped: bool) -> RunResult:
         errors = _errors_by_table(outcomes)
-        code = exit_code_of(errors)
+        code = gravest(error.exit_code for error in errors.values())
         if stopped and code == 0:
             code = Interrupted(2).exit_code
         state: RunState = "stopped" if stopped else "failed" if errors else "succeeded"
@@ -171,6 +171,7 @@ class Project:
             try:
                 return _verdict(table.step, verify_table(table, parties, self._ends.source(table.step.destination)))
             except PenstockError as error:
+                table.step.locate(error)
                 return _verdict(table.step, Findings("unchecked"), error)
 
         def refuse(table: Surveyed) -> TableVerdict:
@@ -196,7 +197,7 @@ class Project:
                 if writes:
                     self._ends.destination(name).check()
         except PenstockError as error:
-            return CheckResult(name, variant, ok=False, message=str(error))
+            return CheckResult(name, variant, ok=False, message=str(error), exit_code=error.exit_code)
         roles = " and ".join(r for r, used in (("read", reads), ("write", writes)) if used)
         return CheckResult(name, variant, ok=True, message=f"can {roles}")
 
@@ -246,7 +247,9 @@ class Project:
             changed_at=head.changed_at if head else None,
             horizon_lag=_printed_lag(table),
             last_run=self._last_run(table.step),
+            owner=head.owner if head and head.owner != table.step.owner else None,
             error=str(table.error) if table.error else None,
+            exit_code=table.error.exit_code if table.error else EXIT_DONE,
         )
 
     def _last_run(self, step: ReplicateStep) -> TableRecord | None:
@@ -263,7 +266,7 @@ class Project:
         found = self._survey([step])[0]
         if found.error is not None or found.request is None:
             raise found.error or PenstockError(f"{table} could not be surveyed")
-        source, request = self._ends.source(step.source), replace(found.request, chain_rows=None)
+        source, request = self._ends.source(step.source), replace(found.request, chain_rows=None, set_aside=False)
         return Extracted(lambda: source.open([request]), source.reader())
 
     def load(
@@ -288,9 +291,10 @@ class Project:
         named = named_load_id(str(writing.target), load_id) if load_id is not None else None
         step = replace(
             step,
-            reading=Reading(step.reading.stream, batch_rows=step.reading.batch_rows),
+            reading=Reading(step.reading.stream, types=step.reading.types, batch_rows=step.reading.batch_rows),
             writing=writing,
             transform=None,
+            error=None,
             load_id=named,
         )
         ends = Ends(self._ends.connections, stands_at=self._ends.stands_at)
@@ -312,6 +316,8 @@ class Project:
     def _one_step(self, table: str, selection: Selection | None) -> ReplicateStep:
         chosen = replace(selection or Selection(), table=table)
         steps = self.steps(chosen, RunOptions())
+        named = [s for s in steps if table in (str(s.writing.target), s.writing.target.name)]
+        steps = named if len(named) == 1 else steps  # a target's own name, though others read a stream of that name
         if len(steps) > 1:
             found = ", ".join(f"{s.pipeline}: {s.writing.target}" for s in steps)
             raise ConfigError(
@@ -406,7 +412,7 @@ def _errors_by_table(outcomes: Sequence[TableOutcome]) -> dict[str, PenstockErro
 
 
 def _state_of(table: Surveyed) -> str:
-    if table.head is None and table.error is not None:
+    if not table.ledger_read:
         return "unknown"
     return "never loaded" if table.head is None or table.head.load_id is None else table.head.state
 
@@ -433,7 +439,14 @@ def _verdict(step: ReplicateStep, found: Findings, error: PenstockError | None =
         sample=found.sample,
         error=str(error) if error else None,
         notes=found.notes,
+        exit_code=_verdict_code(found, error),
     )
+
+
+def _verdict_code(found: Findings, error: PenstockError | None) -> int:
+    if found.state == "different":
+        return EXIT_DIFFERENCE
+    return error.exit_code if error else EXIT_DONE
 
 
 def _command(selection: Selection, options: RunOptions) -> str:

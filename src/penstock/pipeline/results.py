@@ -9,8 +9,9 @@ from datetime import time as clock_time
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, cast
 
+from penstock.errors import EXIT_DONE
 from penstock.records import dataclass
-from penstock.values import Grade, Json, RunId, RunState, TableRecord
+from penstock.values import Grade, Json, RunId, RunRecord, RunState, TableRecord
 
 if TYPE_CHECKING:
     from penstock.errors import PenstockError
@@ -57,6 +58,7 @@ class TablePlan:
     runs: str = ""  # where its splits are read and written
     notes: tuple[str, ...] = ()
     error: str | None = None
+    exit_code: int = EXIT_DONE  # of a run that ended with this error
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class TableVerdict:
     sample: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
+    exit_code: int = EXIT_DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class CheckResult:
     variant: str
     ok: bool
     message: str
+    exit_code: int = EXIT_DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,9 @@ class TableStatus:
     changed_at: datetime | None
     horizon_lag: str | None = None
     last_run: TableRecord | None = None
+    owner: str | None = None  # where it is not this pipeline
     error: str | None = None
+    exit_code: int = EXIT_DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,8 @@ class TransformCheck:
 
 def to_json(value: object) -> Json:
     """Any of these values as JSON: dates in ISO form, bytes in hexadecimal, errors and what JSON cannot say as text."""
+    if isinstance(value, RunRecord | TableRecord):
+        return {**{f.name: to_json(getattr(value, f.name)) for f in fields(value)}, "seconds": value.seconds}
     if is_dataclass(value):
         return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):

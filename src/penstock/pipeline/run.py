@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import field, replace
 from itertools import groupby
 from pathlib import Path
 
 from penstock.errors import (
-    EXIT_DONE,
     CommitUnknownError,
     FencedError,
     Interrupted,
@@ -220,7 +220,7 @@ class _TableTask:
             remote=runner.ends.remote(runner.engine, step),
             on_planned=self._say_planned,
         )
-        with runner.ends.places(step.source, step.destination):
+        with self._locating(), runner.ends.places(step.source, step.destination):
             started = time.monotonic()
             delivery = deliver(self.table, parties)
             if delivery.receipt is not None:
@@ -228,6 +228,19 @@ class _TableTask:
                 spent = time.monotonic() - started
                 runner.bus.emit(LoadCommitted(self.record.target, receipt.load_id, receipt.written, spent))
             return delivery
+
+    @contextmanager
+    def _locating(self) -> Iterator[None]:
+        """What no connection is blamed for is told with the table's place in the project file."""
+        step = self.table.step
+        try:
+            with self.runner.ends.locating(step.source, step.destination):
+                yield
+        except Interrupted:
+            raise
+        except PenstockError as error:
+            step.locate(error)
+            raise
 
     def _say_planned(self, prepared: Prepared) -> None:
         plan = prepared.plan
@@ -296,12 +309,3 @@ def _unexpected(error: Exception, where: str | None) -> PenstockError:
     )
     internal.__cause__ = error
     return internal
-
-
-def exit_code_of(errors: Mapping[str, PenstockError]) -> int:
-    """The gravest of the tables' exit codes: unknown, refused, usage, failed."""
-    codes = {error.exit_code for error in errors.values()}
-    for grave in (130, 143, 5, 4, 1, 2):
-        if grave in codes:
-            return grave
-    return EXIT_DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Literal
 
@@ -40,23 +41,34 @@ class Evolution:
 
 
 def evolve(
-    incoming: TableSchema, table: TableSchema, policy: EvolutionPolicy, limits: Limits, *, where: str
+    incoming: TableSchema,
+    table: TableSchema,
+    policy: EvolutionPolicy,
+    limits: Limits,
+    *,
+    where: str,
+    to_text: Collection[str] = (),
 ) -> Evolution:
-    """Compare a stream with its table. Raises ContractError, naming every column, where the policy forbids a change."""
+    """Compare a stream with its table. Raises ContractError, naming every column, where the policy forbids a change.
+
+    A column of numbers becomes text only if `to_text` names it: what is text once, no later load makes a number again.
+    """
     folded = {_fold(f.name, limits): f for f in table.fields}
     written: list[Field] = []
     added: list[Field] = []
     widened: list[Field] = []
     ignored: list[str] = []
     problems: list[str] = []
+    texts: list[Field] = []
     for field in incoming.fields:
         existing = folded.get(_fold(field.name, limits))
         if existing is None:
             _take_new(field, policy, written, added, ignored, problems)
             continue
-        target = _reconcile(field, existing, policy)
+        target = _reconcile(field, existing, policy, limits, asked=field.name in to_text)
         if target is None:
-            problems.append(f"{field.name}: {field.type} does not fit the table's {existing.type}")
+            problems.append(_misfit(field, existing))
+            texts += [existing] if _may_become_text(field, existing, policy, limits) else []
             continue
         written.append(target)
         if target.type != existing.type:
@@ -69,12 +81,38 @@ def evolve(
         if _is_demanded(f, names, limits)
     ]
     if problems:
-        raise ContractError(
-            f"{where}: the stream does not fit the table: " + "; ".join(problems),
-            where=where,
-            fix="name a type under columns:, set schema_evolution: evolve, alter the table, or use --full-refresh",
-        )
+        raise _refusal(problems, texts, where)
     return Evolution(replace(incoming, fields=tuple(written)), tuple(added), tuple(widened), tuple(ignored), missing)
+
+
+def refuse_text(
+    incoming: TableSchema, table: TableSchema, limits: Limits, *, where: str, to_text: Collection[str]
+) -> None:
+    """Raises ContractError where a table that is made anew would have text in the place of another type, unasked."""
+    folded = {_fold(f.name, limits): f for f in table.fields}
+    met = [(f, folded[name]) for f in incoming.fields if (name := _fold(f.name, limits)) in folded]
+    wrong = [(f, there) for f, there in met if f.name not in to_text and _turns_to_text(there.type, f.type, limits)]
+    if wrong:
+        raise _refusal([_misfit(f, there) for f, there in wrong], [there for _, there in wrong], where)
+
+
+def _misfit(field: Field, existing: Field) -> str:
+    return f"{field.name}: {field.type} does not fit the table's {existing.type}"
+
+
+def _refusal(problems: list[str], texts: list[Field], where: str) -> ContractError:
+    fix = "name a type under columns:, set schema_evolution: evolve, alter the table, or use --full-refresh"
+    if texts:
+        kept = ", ".join(f"{f.name}: {_quoted(f.type)}" for f in texts if f.type != "enum")
+        named = f" name the type to read it as, columns: {{{kept}}};"
+        text = ", ".join(f"{f.name}: string" for f in texts)
+        fix = f"correct the source;{named if kept else ''} or make it text from now on, columns: {{{text}}}"
+    return ContractError(f"{where}: the stream does not fit the table: " + "; ".join(problems), where=where, fix=fix)
+
+
+def _quoted(spelling: str) -> str:
+    """As YAML wants it inside braces."""
+    return f'"{spelling}"' if "," in spelling else spelling
 
 
 def _take_new(
@@ -97,14 +135,37 @@ def _take_new(
     added.append(new)
 
 
-def _reconcile(field: Field, existing: Field, policy: EvolutionPolicy) -> Field | None:
+def _reconcile(field: Field, existing: Field, policy: EvolutionPolicy, limits: Limits, *, asked: bool) -> Field | None:
     if fits(field.type, existing.type):
         return replace(existing, name=existing.name, nullable=existing.nullable)
-    wider = common_type(field.type, existing.type)
+    wider = common_type(field.type, existing.type) if asked else widened_type(field.type, existing.type, limits)
     if wider is None or policy != "evolve":
         return None
     # The stream's own spelling may hold less than its house type (oid, money): rows already there need all of it.
     return replace(existing, type=wider, native=None)
+
+
+def _may_become_text(field: Field, existing: Field, policy: EvolutionPolicy, limits: Limits) -> bool:
+    wider = common_type(field.type, existing.type)
+    return policy == "evolve" and wider is not None and _turns_to_text(existing.type, wider, limits)
+
+
+def widened_type(incoming: str, existing: str, limits: Limits = Limits()) -> str | None:  # noqa: B008 - frozen
+    """What a column of type `existing` becomes so that it holds `incoming` too; None where it would lose its kind."""
+    wider = common_type(incoming, existing)
+    return None if wider is not None and _turns_to_text(existing, wider, limits) else wider
+
+
+def _turns_to_text(existing: str, wider: str, limits: Limits) -> bool:
+    inner, outer = list_item(existing), list_item(wider)
+    if inner is not None and outer is not None:
+        return _turns_to_text(inner, outer, limits)
+    return existing not in ("string", "null", wider) and (wider == "string" or _lies_as_text(wider, limits))
+
+
+def _lies_as_text(spelling: str, limits: Limits) -> bool:
+    decimal = decimal_of(spelling)
+    return limits.digits is not None and (spelling == "numeric" or (decimal is not None and decimal[0] > limits.digits))
 
 
 def _is_demanded(field: Field, names: set[str], limits: Limits) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from penstock.engines.scope import TransformContext, bind
-from penstock.errors import ConfigError, LoadError, PenstockError, TransformError
+from penstock.errors import ConfigError, ContractError, LoadError, PenstockError
 from penstock.failpoints import failpoint
-from penstock.loading.plan import Recipe, Wish, plan_load
+from penstock.loading.plan import Recipe, Wish, plan_load, swaps_table
 from penstock.protocols import (
     Attached,
     Destination,
@@ -28,10 +28,11 @@ from penstock.protocols import (
 )
 from penstock.records import dataclass
 from penstock.steps.replicate_step import ReplicateStep
-from penstock.steps.shaping import Shaping, make_shape, own_columns, schema_signature, shape_table
+from penstock.steps.shaping import Shaping, is_key_unique, make_shape, own_columns, schema_signature, shape_table
 from penstock.steps.survey import Surveyed
 from penstock.values import (
     Account,
+    Boundary,
     BoundaryRule,
     Bounds,
     CommitReceipt,
@@ -151,12 +152,7 @@ def _move(prepared: Prepared, parties: Parties, table: Surveyed) -> Moved:
         stop=parties.stop,
         open_writer=remote.open_writer if remote is not None and prepared.recipe.route != "direct" else None,
     )
-    try:
-        return parties.engine.relay(job) if prepared.relay else parties.engine.move(job)
-    except TransformError as error:
-        if error.where is None:  # SQL of the project file: it has no other place
-            error.locate(step.where)
-        raise
+    return parties.engine.relay(job) if prepared.relay else parties.engine.move(job)
 
 
 def bound_transform(step: ReplicateStep, parties: Parties) -> Transform | None:
@@ -178,6 +174,7 @@ def _is_eager(table: Surveyed, prepared: Prepared) -> bool:
 def _commit(table: Surveyed, prepared: Prepared, moved: Moved, load: LoadSession) -> CommitReceipt:
     try:
         _refuse_to_empty(table, prepared, moved.tally)
+        _refuse_to_double(table, prepared, moved.tally)
         receipt = load.commit(moved.pieces, _account(table, prepared, moved))
     except BaseException as error:
         _abort(load, error)
@@ -205,6 +202,22 @@ def _refuse_to_empty(table: Surveyed, prepared: Prepared, tally: Tally) -> None:
         f"no row arrived for {step.writing.target}, which would be emptied",
         where=step.where,
         fix="set allow_empty: true on the table if an empty result is right",
+    )
+
+
+def _refuse_to_double(table: Surveyed, prepared: Prepared, tally: Tally) -> None:
+    """What may have been delivered before would be appended again; a key takes it in its stride."""
+    step = table.step
+    if not tally.unrecognised or step.writing.strategy != "append":
+        return
+    then = prepared.boundary.known.types if prepared.boundary else {}
+    now = {f.name: f.type for f in prepared.source_schema.fields}
+    changes = [f"{name!r} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in tally.unrecognised]
+    raise ContractError(
+        f"columns of {step.reading.stream} changed ({'; '.join(changes)}), so that rows up to the last cursor, which "
+        f"{step.writing.target} may hold, are not recognised: they would be appended once more",
+        where=step.where,
+        fix="use write_strategy: upsert with a write_key, run once with --full-refresh, or undo the change",
     )
 
 
@@ -248,21 +261,15 @@ def prepare(table: Surveyed, parties: Parties, session: ReadSession) -> Prepared
     splits = tuple(s for s in session.splits if s.stream == step.reading.stream)
     source_schema = splits[0].schema
     attachments = _attachments(table, parties.destination)
-    replaced = _is_replaced(step, attachments)
-    basis = None if replaced and step.writing.evolution == "evolve" else table.table
     apart = parties.remote is not None and parties.remote.open_writer is not None
     # A writer in another process is never the one that commits: with it there are two.
     writers = max(_count_writers(step, splits, parties.destination), 2 if apart else 1)
-
-    def shaped(basis: TableSchema | None) -> tuple[Shaping, Recipe]:
-        shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper)
-        wish = _wish(table, shaping, bounds, writers, attachments)
-        return shaping, plan_load(wish, parties.destination.operations, where=step.where)
-
-    shaping, recipe = shaped(basis)
-    if basis is None and table.table is not None and recipe.replace_mode == "in_place":
-        shaping, recipe = shaped(table.table)  # the table stays after all, so its columns must follow the stream
-    boundary = _boundary(table, bounds, parties.destination)
+    rebuilt = _is_rebuilt(table, source_schema, attachments, parties.destination)
+    basis = None if rebuilt and step.starts_anew else table.table
+    shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper, rebuilt=rebuilt)
+    wish = _wish(table, shaping, bounds, writers, attachments)
+    recipe = plan_load(wish, parties.destination.operations, where=step.where)
+    boundary = _boundary(table, bounds, source_schema, parties.destination)
     relayed = _relay_splits(table, shaping, recipe, parties, splits, boundary)
     plan = _load_plan(table, parties, shaping, recipe, bounds)
     encoding = parties.source.relay_encoding if relayed and isinstance(parties.source, RelaySource) else None
@@ -283,9 +290,18 @@ def _attachments(table: Surveyed, destination: Destination) -> tuple[str, ...]:
     return tuple(h for h in hanging if h != f"view {table.step.writing.latest_view}")
 
 
-def _is_replaced(step: ReplicateStep, attachments: tuple[str, ...]) -> bool:
-    replaces = step.writing.strategy == "replace" or step.full_refresh
-    return replaces and step.writing.replace_mode != "in_place" and not attachments
+def _is_rebuilt(table: Surveyed, source: TableSchema, attachments: tuple[str, ...], destination: Destination) -> bool:
+    """Whether a new table takes the place of the present one, so that its columns need not be followed."""
+    step = table.step
+    wish = Wish(
+        strategy=step.writing.strategy,
+        exists=table.table is not None,
+        key_is_unique=is_key_unique(step, source),
+        replace_mode=step.writing.replace_mode,
+        attachments=attachments,
+        refresh=step.full_refresh,
+    )
+    return step.writing.evolution == "evolve" and swaps_table(wish, destination.operations, where=step.where)
 
 
 def _count_writers(step: ReplicateStep, splits: tuple[Split, ...], destination: Destination) -> int:
@@ -338,7 +354,7 @@ def _window_column(step: ReplicateStep, shaping: Shaping) -> str:
     return shaping.cursor_column
 
 
-def _boundary(table: Surveyed, bounds: Bounds, destination: Destination) -> BoundaryRule | None:
+def _boundary(table: Surveyed, bounds: Bounds, schema: TableSchema, destination: Destination) -> BoundaryRule | None:
     """Rows at the edge are known by digest wherever the source cannot deliver each version once by itself."""
     step = table.step
     if step.reading.method != "incremental" or step.is_backfill:
@@ -348,11 +364,15 @@ def _boundary(table: Surveyed, bounds: Bounds, destination: Destination) -> Boun
     if step.writing.strategy == "delete_insert" and not step.writing.key:
         return None
     after = table.request.after if table.request else None
-    known = destination.ledger().boundary(step.writing.target) if after is not None and table.head is not None else {}
-    if step.full_refresh:
-        known = {}
-    keep_from = bounds.position.resume if bounds.position else None
-    return BoundaryRule(known, bounds.lower, keep_from, step.writing.boundary_limit)
+    goes_on = after is not None and table.head is not None and not step.full_refresh
+    return BoundaryRule(
+        known=destination.ledger().boundary(step.writing.target) if goes_on else Boundary(),
+        lower=bounds.lower,
+        keep_from=bounds.position.resume if bounds.position else None,
+        limit=step.writing.boundary_limit,
+        types={f.name: f.type for f in schema.fields},
+        reached=after.cursor if after else None,
+    )
 
 
 def _relay_splits(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Literal
 
+from penstock.errors import PenstockError
 from penstock.protocols import Transform
 from penstock.records import dataclass
 from penstock.schema.evolution import EvolutionPolicy
@@ -79,12 +80,24 @@ class ReplicateStep:
     pass_on_error: bool = False
     full_refresh: bool = False
     where: str = ""
+    error: PenstockError | None = None  # why it cannot run, known before anything is looked at
     load_id: LoadId | None = None  # named by the caller of `load`; else a function of the ledger head
 
     @property
     def stream_identity(self) -> str:
         """System kind and object: survives a new host name or another path; a changed cluster shows in the position."""
         return f"{self.source_variant}:{self.reading.stream}"
+
+    def locate(self, error: PenstockError) -> None:
+        """An error of this table says where in the project file it is written, unless it says so already."""
+        told = error.where or ""
+        if self.where and self.where.rpartition(":")[0].rpartition(":")[0] not in told:
+            error.locate(f"{self.where}, {told}" if told else self.where)
+
+    @property
+    def starts_anew(self) -> bool:
+        """Nothing of the table stays, neither rows nor types: a full refresh, or a sample."""
+        return self.full_refresh or self.reading.limit is not None
 
     @property
     def is_backfill(self) -> bool:

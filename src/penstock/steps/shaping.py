@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from penstock.errors import ConfigError, TransformError
 from penstock.protocols import Destination
 from penstock.records import dataclass
-from penstock.schema.evolution import Evolution, evolve
-from penstock.schema.names import check_table_name, fold_name, map_names
+from penstock.schema.evolution import Evolution, evolve, refuse_text
+from penstock.schema.names import apply_case, check_table_name, fold_name, map_names
 from penstock.schema.types import list_item, struct_fields
 from penstock.steps.replicate_step import ReplicateStep
-from penstock.values import BoundaryRule, Cursor, Field, Shape, TableSchema
+from penstock.values import BoundaryRule, Cursor, Field, Limits, Shape, TableSchema
 
 ORDER_COLUMN = "_penstock_order"
 
@@ -39,8 +40,13 @@ def shape_table(
     table: TableSchema | None,
     destination: Destination,
     upper: Cursor | None,
+    *,
+    rebuilt: bool = False,
 ) -> Shaping:
-    """Raises ConfigError for columns the config names and the stream does not have, ContractError for a bad fit."""
+    """Raises ConfigError for columns the config names and the stream does not have, ContractError for a bad fit.
+
+    A table that is rebuilt takes the stream's columns as they are, but for text where it has another type.
+    """
     limits = destination.limits
     check_table_name(step.writing.target.name, limits, where=step.where)
     after_transform = _transformed(step, source_schema)
@@ -56,7 +62,8 @@ def shape_table(
     if not fills:
         fields.append(Field(step.adding.ingested_at_column, "timestamptz"))
     incoming = TableSchema(tuple(fields), system=source_schema.system)
-    evolution = _evolve(incoming, table, step, destination)
+    to_text = {renames[c] for c, kind in step.reading.types.items() if kind == "string" and c in renames}
+    evolution = _evolve(incoming, table, step, destination, to_text, rebuilt=rebuilt)
     renames = _settle_names(renames, evolution, destination)
     key = tuple(_renamed(column, renames, step) for column in step.writing.key)
     cursor_column = _cursor_column(step, renames)
@@ -64,8 +71,13 @@ def shape_table(
     schema = evolution.written
     if order_field is not None:
         schema = replace(schema, fields=(*schema.fields, order_field))
-    unique = step.transform is None and bool(source_schema.key) and set(source_schema.key) <= set(step.writing.key)
+    unique = is_key_unique(step, source_schema)
     return Shaping(schema, renames, evolution, key, order, order_column, cursor_column, unique, fills)
+
+
+def is_key_unique(step: ReplicateStep, source_schema: TableSchema) -> bool:
+    """Whether the source itself promises that no two rows share the write key."""
+    return step.transform is None and bool(source_schema.key) and set(source_schema.key) <= set(step.writing.key)
 
 
 def _transformed(step: ReplicateStep, schema: TableSchema) -> TableSchema:
@@ -88,13 +100,42 @@ def _writable(field: Field, destination: Destination) -> Field:
 
 
 def _evolve(
-    incoming: TableSchema, table: TableSchema | None, step: ReplicateStep, destination: Destination
+    incoming: TableSchema,
+    table: TableSchema | None,
+    step: ReplicateStep,
+    destination: Destination,
+    to_text: Collection[str],
+    *,
+    rebuilt: bool,
 ) -> Evolution:
     if table is None:
         return Evolution(incoming)
     known = table.without(step.adding.ingested_at_column) if "ingested_at" in destination.operations else table
-    evolution = evolve(incoming, known, step.writing.evolution, destination.limits, where=str(step.writing.target))
+    name, limits = str(step.writing.target), destination.limits
+    if rebuilt:
+        refuse_text(incoming, known, limits, where=name, to_text=to_text)
+        return Evolution(incoming)
+    evolution = evolve(incoming, known, step.writing.evolution, limits, where=name, to_text=to_text)
     return replace(evolution, written=replace(evolution.written, system=incoming.system))
+
+
+def expected_types(step: ReplicateStep, stream: TableSchema, table: TableSchema, limits: Limits) -> Mapping[str, str]:
+    """What the stream's columns are at the target, for a source that would guess. A rebuilt table only keeps text out.
+
+    Nothing is expected of what a transform makes columns of, and of binary: only its owner knows how it is spelled.
+    """
+    if step.transform is not None or step.starts_anew:
+        return {}
+    there = {fold_name(f.name, limits): f.type for f in table.fields}
+    rebuilt = step.writing.strategy == "replace" and step.writing.evolution == "evolve"
+    expected = {}
+    for field in stream.fields:
+        kind = there.get(fold_name(apply_case(field.name, step.adding.case), limits))
+        if kind in (None, "binary") or field.name in step.reading.types:
+            continue
+        if not rebuilt or (field.type in ("string", "json") and kind != "string"):
+            expected[field.name] = kind
+    return expected
 
 
 def _settle_names(renames: dict[str, str], evolution: Evolution, destination: Destination) -> dict[str, str]:

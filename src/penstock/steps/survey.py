@@ -8,18 +8,20 @@ from datetime import UTC, datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from penstock.errors import ConfigError, ExtractionError, PenstockError, RefusedError
+from penstock.errors import ConfigError, ExtractionError, PenstockError, RefusedError, counted
 from penstock.loading.admission import Admission, Claim, admit
 from penstock.loading.plan import KEYED
-from penstock.protocols import Destination, Source
+from penstock.protocols import AbsenceAware, Destination, Source
 from penstock.records import dataclass
 from penstock.schema.names import check_schema_name, check_table_name
 from penstock.steps.replicate_step import ReplicateStep
+from penstock.steps.shaping import expected_types
 from penstock.values import (
     START,
     Bounds,
     Cursor,
     LedgerHead,
+    Limits,
     ReadRequest,
     StreamName,
     StreamSpec,
@@ -31,7 +33,10 @@ from penstock.values import (
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """One table as it stands. `error` ends this table and no other; `bounds` is None where a read must tell."""
+    """One table as it stands. `error` ends this table and no other; `bounds` is None where a read must tell.
+
+    `head` is None where the ledger has none, and where it was not read.
+    """
 
     step: ReplicateStep
     head: LedgerHead | None = None
@@ -41,13 +46,14 @@ class Surveyed:
     request: ReadRequest | None = None
     bounds: Bounds | None = None
     error: PenstockError | None = None
+    ledger_read: bool = False
 
 
 def survey(
     steps: Sequence[ReplicateStep], source: Source, destination: Destination, has_rows: Callable[[TableName], bool]
 ) -> list[Surveyed]:
     """Look at all tables of one source and one destination together. Raises only what concerns all of them."""
-    unusable = {index: error for index, step in enumerate(steps) if (error := _name_error(step, destination))}
+    unusable = {i: error for i, step in enumerate(steps) if (error := step.error or _name_error(step, destination))}
     usable = [step for index, step in enumerate(steps) if index not in unusable]
     targets = list(dict.fromkeys(s.writing.target for s in usable))
     heads = destination.ledger().heads(targets)
@@ -55,7 +61,13 @@ def survey(
     named = list(dict.fromkeys(s.reading.stream for s in usable if s.reading.query is None))
     streams = {spec.name: spec for spec in source.streams(named)} if named else {}
     settled = [_settle_cursor(step, source, streams) for step in usable]
-    surveyed = iter(_probe([_survey_one(step, heads, tables, streams, has_rows) for step in settled], source))
+    limits = destination.limits
+
+    def find(step: ReplicateStep) -> StreamSpec | None:
+        return _find_stream(step, streams, source)
+
+    found = [_survey_one(step, heads, tables, find, has_rows, limits) for step in settled]
+    surveyed = iter(_probe(found, source))
     return [Surveyed(s, error=unusable[i]) if i in unusable else next(surveyed) for i, s in enumerate(steps)]
 
 
@@ -93,26 +105,32 @@ def _survey_one(
     step: ReplicateStep,
     heads: Mapping[TableName, LedgerHead],
     tables: Mapping[TableName, TableSchema | None],
-    streams: Mapping[StreamName, StreamSpec],
+    find: Callable[[ReplicateStep], StreamSpec | None],
     has_rows: Callable[[TableName], bool],
+    limits: Limits,
 ) -> Surveyed:
     target = step.writing.target
     head, table = heads.get(target), tables.get(target)
     try:
-        stream = _find_stream(step, streams)
+        stream = find(step)
         admission = admit(_claim(step, head, table, has_rows), head)
         _refuse_vanished_table(step, head, table)
         _refuse_first_load_after_windows(step, head, table, has_rows)
         request = _localise(make_request(step, admission), stream, step.reading.timezone)
+        if stream is not None and stream.schema is not None and table is not None:
+            request = replace(request, expected=expected_types(step, stream.schema, table, limits))
     except PenstockError as error:
-        return Surveyed(step, head, table, error=error)
-    return Surveyed(step, head, table, stream, admission, request)
+        step.locate(error)
+        return Surveyed(step, head, table, error=error, ledger_read=True)
+    return Surveyed(step, head, table, stream, admission, request, ledger_read=True)
 
 
-def _find_stream(step: ReplicateStep, streams: Mapping[StreamName, StreamSpec]) -> StreamSpec | None:
+def _find_stream(step: ReplicateStep, streams: Mapping[StreamName, StreamSpec], source: Source) -> StreamSpec | None:
     if step.reading.query is not None:
         return None
     stream = streams.get(step.reading.stream)
+    if stream is None and isinstance(source, AbsenceAware):
+        raise source.absent(step.reading.stream)
     if stream is None:
         raise ExtractionError(
             f"the source has no table {step.reading.stream!r}",
@@ -179,7 +197,7 @@ def _refuse_vanished_table(step: ReplicateStep, head: LedgerHead | None, table: 
         return
     if head.sequence > 0 and head.position != START:
         raise RefusedError(
-            f"the ledger knows {head.sequence} loads of {step.writing.target}, but the table is gone",
+            f"the ledger knows {counted(head.sequence, 'load')} of {step.writing.target}, but the table is gone",
             where=step.where,
             fix="bring the table back, or load everything again with --full-refresh",
         )
@@ -229,6 +247,7 @@ def make_request(step: ReplicateStep, admission: Admission) -> ReadRequest:
         limit=reading.limit,
         chain_rows=reading.chain_rows if incremental and reading.cursor is not None else None,
         accept_source_change=reading.accept_source_change,
+        set_aside=step.writing.on_bad_value == "quarantine",
     )
 
 
@@ -269,6 +288,7 @@ def _probe(surveyed: list[Surveyed], source: Source) -> list[Surveyed]:
             result[index] = replace(surveyed[index], bounds=bounds)
     except PenstockError as error:
         if len(requests) == 1:
+            surveyed[wanted[0]].step.locate(error)
             result[wanted[0]] = replace(surveyed[wanted[0]], error=error)
             return result
         for index in wanted:

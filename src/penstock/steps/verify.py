@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from penstock.errors import counted
 from penstock.loading.verification import combine_digests
 from penstock.protocols import Destination, Move, Source
 from penstock.records import dataclass
@@ -127,7 +128,7 @@ def _check_ledger(table: Surveyed, destination: Destination, tally: Tally, shape
         rows = rows[:1]
     written = sum(r.rows_written for r in rows)
     if written != tally.written:
-        text = f"the ledger says {written} rows, the table has {tally.written}"
+        text = f"the ledger says {counted(written, 'row')}, the table has {tally.written}"
         return Findings("different", tally.written, written, extra=max(0, tally.written - written), notes=(text,))
     return _check_digest(rows, tally, Findings("equal", tally.written, written), shape)
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from penstock.errors import counted
 from penstock.records import dataclass
 from penstock.telemetry.events import (
     Bus,
@@ -101,8 +102,7 @@ class PlainDisplay:
         if now - count.shown < self.interval_seconds:
             return None
         count.shown = now
-        of = f" of about {count.estimate:,}" if count.estimate else ""
-        return f"{event.table}: {count.rows:,}{of} rows, {_rate(count.rows, now - count.started)}"
+        return f"{event.table}: {_moved(count)}, {_rate(count.rows, now - count.started)}"
 
     def _count(self, table: str) -> _Count:
         if table not in self._counts:
@@ -194,7 +194,9 @@ def _bars(stream: TextIO) -> RichProgress:
 def closing_line(event: Event) -> str | None:
     """The line that says how a table ended, or what it waits for; None for every other event."""
     if isinstance(event, TableFinished):
-        return f"{event.table}: {event.rows:,} rows in {event.seconds:.1f} s, {_rate(event.rows, event.seconds)}"
+        return (
+            f"{event.table}: {counted(event.rows, 'row')} in {event.seconds:.1f} s, {_rate(event.rows, event.seconds)}"
+        )
     if isinstance(event, TableIdle):
         return f"{event.table}: nothing new"
     if isinstance(event, TableFailed):
@@ -206,6 +208,10 @@ def closing_line(event: Event) -> str | None:
         by = f", held by {event.blocker}" if event.blocker else ""
         return f"{event.table}: the newest {event.lag_seconds:.0f} s wait for an open transaction{by}"
     return None
+
+
+def _moved(count: _Count) -> str:
+    return f"{count.rows:,} of about {counted(count.estimate, 'row')}" if count.estimate else counted(count.rows, "row")
 
 
 def _rate(rows: int, seconds: float) -> str:

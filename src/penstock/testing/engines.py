@@ -12,7 +12,7 @@ from penstock.errors import ConfigError, TransformError
 from penstock.protocols import LoadSession, Move, Moved, Transform
 from penstock.records import dataclass
 from penstock.schema.types import to_arrow_schema
-from penstock.values import Batch, BoundaryRule, Cursor, Piece, Shape, Tally
+from penstock.values import Batch, Boundary, BoundaryRule, Cursor, Piece, Shape, Tally
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Counts:
 
     def tally(self, shape: Shape) -> Tally:
         given = self.read - self.deduplicated
-        boundary = dict(self.edge) if shape.boundary else None
+        boundary = Boundary(dict(self.edge), shape.boundary.types) if shape.boundary else None
         return Tally(self.read, self.deduplicated, given, given, self.written, reached=self.reached, boundary=boundary)
 
 
@@ -109,7 +109,7 @@ def without_known(batch: Batch, rule: BoundaryRule, counts: Counts) -> Batch:
         at_edge = counts.reached is not None and cursor == counts.reached.value
         counts.edge[digest] += at_edge
         counts.seen[digest] += 1
-        if counts.seen[digest] <= rule.known.get(digest, 0):
+        if counts.seen[digest] <= rule.known.rows.get(digest, 0):
             counts.deduplicated += 1
         else:
             kept.append(index)

@@ -2,6 +2,7 @@
 
 from penstock.values.loads import (
     Account,
+    Boundary,
     CommitReceipt,
     LedgerHead,
     LedgerRow,
@@ -77,6 +78,7 @@ from penstock.values.streams import (
 )
 
 __all__ = [
+    "Boundary",
     "BoundaryRule",
     "Shape",
     "Tally",

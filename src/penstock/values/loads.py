@@ -38,6 +38,16 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Boundary:
+    """The rows at the edge of a read, by digest (32 hex) with how often each was delivered; and, by column, the house
+    types they were read as (none where a ledger does not say: taken for those of the next read).
+    """
+
+    rows: Mapping[str, int] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """What a load is about to claim. `expected` is the number of rows handed to the writers for the target.
 
@@ -54,7 +64,7 @@ class Account:
     quarantined: int = 0
     size_bytes: int = 0
     digest: str | None = None
-    boundary: Mapping[str, int] | None = None  # digest (32 hex) -> rows; None: keep what is stored
+    boundary: Boundary | None = None  # None: keep what is stored
     unfinished: bool = False  # a chain of loads goes on
     final: LoadPlan | None = None
 

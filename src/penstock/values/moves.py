@@ -7,6 +7,7 @@ from dataclasses import field
 from datetime import datetime
 
 from penstock.records import dataclass
+from penstock.values.loads import Boundary
 from penstock.values.streams import Cursor, TableSchema
 
 
@@ -15,13 +16,16 @@ class BoundaryRule:
     """Rows with cursor >= `lower` whose digest is in `known` were delivered before (so many times) and are dropped.
 
     Digests of all rows read with cursor >= `keep_from` are reported back (`keep_from` None: of rows at the highest
-    cursor only, found while reading). More than `limit` digests is a ConfigError.
+    cursor only, found while reading). More than `limit` digests is a ConfigError. `types` are the columns as they are
+    read now: where `known` was made of others, rows up to `reached`, the last cursor delivered, are compared as those.
     """
 
-    known: Mapping[str, int] = field(default_factory=dict)
+    known: Boundary = field(default_factory=Boundary)
     lower: Cursor | None = None
     keep_from: Cursor | None = None
     limit: int = 100_000
+    types: Mapping[str, str] = field(default_factory=dict)
+    reached: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,11 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Row counts of one move: read = deduplicated_in + given; returned by the transform = written + quarantined."""
+    """Row counts of one move: read = deduplicated_in + given; returned by the transform = written + quarantined.
+
+    `unrecognised` names columns that changed at the source such that rows given on may have been delivered before.
+    Rows that the source set aside go round the transform, and count as given and returned.
+    """
 
     read: int = 0
     deduplicated_in: int = 0
@@ -56,5 +64,6 @@ class Tally:
     quarantined: int = 0
     size_bytes: int = 0
     reached: Cursor | None = None
-    boundary: Mapping[str, int] | None = None
+    boundary: Boundary | None = None
     digest: str | None = None
+    unrecognised: tuple[str, ...] = ()

@@ -134,6 +134,7 @@ class Limits:
     loads: int = 8  # loads at once into one destination
     writers: int = 8  # writers at once into one load
     cell_bytes: int = 1 << 30
+    digits: int | None = None  # exact numbers of more digits, and of any number of them, lie there as text
 
 
 def load_id_of(target: str, stream: str, generation: int, sequence: int) -> LoadId:

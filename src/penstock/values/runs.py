@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime
 from typing import Literal
 
@@ -34,8 +35,12 @@ class RunRecord:
     finished_at: datetime | None = None
     error: str | None = None
 
+    @property
+    def seconds(self) -> float | None:
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
 
-@dataclass(frozen=True, slots=True)
+
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class TableRecord:
     """One table of a run; cursors are their printed form."""
 
@@ -57,3 +62,7 @@ class TableRecord:
     cursor_before: str | None = None
     cursor_after: str | None = None
     error: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None

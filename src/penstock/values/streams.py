@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import date, datetime
@@ -9,13 +10,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from penstock.records import dataclass
-from penstock.values.names import CursorType, CursorValue, Encoding, Json, NullCursors, SplitId, StreamName
+from penstock.values.names import CursorType, CursorValue, Encoding, Into, Json, NullCursors, SplitId, StreamName
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class Field:
     """One column. `type` is the house spelling (schema/types.py), `native` the system's own, modifier included."""
 
@@ -176,7 +177,7 @@ class SplitWish:
     bounds_filtered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class ReadRequest:
     """One stream, wanted from `after` on.
 
@@ -184,6 +185,9 @@ class ReadRequest:
     "all" everything visible since the last horizon (keyed strategies), "window" all rows from the resume point on
     (delete_insert by window). `upto` (inclusive) asks for the very range of a load that was prepared and not finished:
     only destinations without transactions need it. `batch_rows` and `batch_bytes` are upper limits of one batch.
+    `types` is what the user wants columns read as. `expected` is what they are at the target: a source that would guess
+    takes a guess only where it widens that without loss. With `set_aside`, a source that reads text hands out the rows
+    with a cell that is no value of its column as batches into quarantine, in place of an error.
     """
 
     stream: StreamName
@@ -194,6 +198,8 @@ class ReadRequest:
     late_commits: Literal["once", "all", "window"] = "once"
     splits: SplitWish = field(default_factory=SplitWish)
     types: Mapping[str, str] = field(default_factory=dict)
+    expected: Mapping[str, str] = field(default_factory=dict)
+    set_aside: bool = False
     batch_rows: int = 100_000
     batch_bytes: int = 4 << 20
     limit: int | None = None
@@ -203,7 +209,7 @@ class ReadRequest:
     upto: Cursor | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class Bounds:
     """The frozen extent of one read. `position` is what the ledger will say once it is delivered.
 
@@ -237,9 +243,13 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows in motion. `cursors` holds each row's cursor value (same length), where the stream has one."""
+    """Rows in motion. `cursors` holds each row's cursor value (same length), where the stream has one.
+
+    Those into quarantine have the columns of schema/quarantine.py, and no others.
+    """
 
     stream: StreamName
     rows: pa.RecordBatch
     cursors: pa.Array | None = None
     reached: Cursor | None = None
+    into: Into = "target"

@@ -189,7 +189,7 @@ def test_of_several_cursor_columns_the_greatest_counts(make: Make) -> None:
 
 def test_rows_without_a_cursor_fail_with_their_count(make: Make) -> None:
     source = make(ITEMS)
-    with pytest.raises(ExtractionError, match="1 rows have no value in the cursor name"):
+    with pytest.raises(ExtractionError, match="1 row without a value in the cursor name"):
         read(source, "items", cursor=CursorSpec(("name",)))
 
 

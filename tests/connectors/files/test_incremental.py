@@ -109,19 +109,41 @@ def test_lookback_moves_the_next_start_and_not_the_cursor(lake: Lake, kind: str)
 
 def test_a_row_without_cursor_fails_the_read_unless_it_may_be_skipped(lake: Lake) -> None:
     lake.put("x.csv", "v,w\n1,1\n,2\n")
-    with pytest.raises(ExtractionError, match="1 row without a cursor") as caught:
+    with pytest.raises(ExtractionError, match=r"x\.csv, line 3: 1 row without a cursor in v") as caught:
         lake.read("*.csv", cursor=V, after=START)
-    assert caught.value.where == "x.csv"
+    assert caught.value.where == "x.csv:3"
     assert lake.read("x.csv", cursor=CursorSpec(("v",), nulls="skip"), after=START) == [{"v": 1, "w": 1}]
     with pytest.raises(ConfigError, match="null_cursors include"):
         lake.read("x.csv", cursor=CursorSpec(("v",), nulls="include"), after=START)
 
 
-def test_a_cursor_of_another_type_names_its_file(lake: Lake) -> None:
-    lake.put("x.csv", "v\n1\n")
-    lake.put("y.csv", "v\nx2\n")
-    with pytest.raises(ExtractionError, match=r"y\.csv: a cursor that is no int in v"):
-        lake.read("*.csv", cursor=CursorSpec(("v",), type="int"), after=START)
+BAD_CURSORS = {
+    "csv": ('v,w\n1,"two\nlines"\nx2,1\n', "line 4: a cursor that is no int in v", "y.csv:4"),
+    "jsonl": ('{"v": "1"}\n\n{"v": "x2"}\n', "line 3: a cursor that is no int in v", "y.jsonl:3"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CURSORS)
+def test_a_cursor_of_another_type_names_file_and_line(lake: Lake, kind: str) -> None:
+    lake.put(f"x.{kind}", {"csv": "v,w\n1,1\n", "jsonl": '{"v": "1"}\n'}[kind])
+    text, told, where = BAD_CURSORS[kind]
+    lake.put(f"y.{kind}", text)
+    with pytest.raises(ExtractionError, match=told) as caught:
+        lake.read(f"*.{kind}", cursor=CursorSpec(("v",), type="int"), after=START)
+    assert caught.value.where == where
+
+
+def test_the_first_of_several_rows_without_cursor_is_named_across_batches(lake: Lake) -> None:
+    lake.put("x.jsonl", "".join(f'{{"v": {n}, "w": 1}}\n' for n in range(9)) + '{"w": 2}\n' * 3)
+    with pytest.raises(ExtractionError, match=r"x\.jsonl, line 10: the first of \d rows without a cursor") as caught:
+        lake.read("x.jsonl", cursor=V, after=START, batch_rows=4)
+    assert caught.value.where == "x.jsonl:10"
+
+
+def test_in_a_parquet_file_the_row_is_counted(lake: Lake) -> None:
+    put(lake, "x.parquet", [1, None, 3])
+    with pytest.raises(ExtractionError, match=r"x\.parquet, row 2: 1 row without a cursor in v"):
+        lake.read("x.parquet", cursor=V, after=START)
 
 
 def test_of_several_cursor_columns_the_greatest_counts(lake: Lake) -> None:

@@ -56,6 +56,62 @@ def test_a_link_inside_the_folder_is_followed(lake: Lake) -> None:
     assert lake.read("link.csv") == [{"id": 1}]
 
 
+@pytest.mark.parametrize("name", ["d", "d/*.csv", "**/*.csv", "d/two.csv"])
+@pytest.mark.parametrize("leads_to", ["nothing.csv", "two.csv"])
+def test_a_link_that_leads_nowhere_is_an_error_and_no_file_less(lake: Lake, name: str, leads_to: str) -> None:
+    lake.put("d/one.csv", CANARY)
+    (lake.root / "d" / "two.csv").symlink_to(leads_to)
+    with pytest.raises(ExtractionError, match=r"two\.csv is a link that leads nowhere"):
+        lake.read(name)
+
+
+@pytest.mark.parametrize("name", ["d", "**/*.csv", "d/**/*.csv"])
+@pytest.mark.parametrize("leads_to", [".", "../real"])
+def test_a_link_to_a_folder_is_neither_left_out_in_silence_nor_followed_in_circles(
+    lake: Lake, name: str, leads_to: str
+) -> None:
+    lake.put("d/one.csv", CANARY)
+    lake.put("real/two.csv", CANARY)
+    (lake.root / "d" / "linked").symlink_to(leads_to)
+    with pytest.raises(ExtractionError, match="linked is a link to a folder"):
+        lake.read(name)
+
+
+def test_a_glob_that_names_a_linked_folder_goes_through_it(lake: Lake) -> None:
+    lake.put("real/two.csv", CANARY)
+    lake.put("d/one.csv", CANARY)
+    (lake.root / "d" / "linked").symlink_to("../real")
+    assert lake.read("d/*/*.csv") == [{"id": 1}]
+    assert lake.read("d/linked/t*.csv") == [{"id": 1}]
+
+
+def test_a_pattern_matches_what_pathlib_matches(lake: Lake) -> None:
+    names = [
+        "a.csv",
+        "d/b.csv",
+        "d/e/c.csv",
+        "d/e/f/b1.csv",
+        "x y/b2.csv",
+        "D/b.csv",
+        "d/[z]/b3.csv",
+        "d/_private/b.csv",
+    ]
+    for name in names:
+        lake.put(name, CANARY)
+    for pattern in (
+        "*.csv",
+        "*/*.csv",
+        "**/*.csv",
+        "d/**/b*.csv",
+        "**/b?.csv",
+        "[dD]/b.csv",
+        "d/[[]z]/*",
+        "**/e/**/*.csv",
+    ):
+        known = {p for p in lake.root.glob(pattern) if p.is_file() and "_private" not in p.parts}
+        assert len(lake.read(pattern)) == len(known), pattern
+
+
 def test_a_pipe_is_not_waited_for(lake: Lake) -> None:
     os.mkfifo(lake.root / "x.csv")
     with pytest.raises(ExtractionError, match="not a file"):

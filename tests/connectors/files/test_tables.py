@@ -187,7 +187,7 @@ def test_a_null_in_a_column_that_promises_none_fails_the_load(lake: Lake) -> Non
     schema = TableSchema((Field("id", "int64", nullable=False),))
     loads = lake.loads()
     session = loads.destination.begin(loads.plan(schema))
-    with pytest.raises(ContractError, match="1 rows have no value"):
+    with pytest.raises(ContractError, match="no value in 1 row"):
         write(session, "0", pa.table({"id": pa.array([None], pa.int64())}))
     session.abort()
 

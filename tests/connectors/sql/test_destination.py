@@ -85,7 +85,7 @@ def test_a_replace_in_place_deletes_and_loads_in_one_transaction(place: Place) -
 def test_rows_without_a_key_are_refused_and_counted(place: Place) -> None:
     steps = (CreateTable(), EnsureKey(("id",)), Upsert(("id",)))
     plan = plan_of(place.destination, T, steps, route="staged", strategy="upsert")
-    with pytest.raises(LoadError, match="2 rows have no value in the key") as caught:
+    with pytest.raises(LoadError, match="2 rows without a value in the key") as caught:
         load_rows(place.destination, plan, items((None, "a"), (None, "b"), (1, "c")))
     assert caught.value.fault == "data"
     assert place.destination.describe([T]) == {T: None}

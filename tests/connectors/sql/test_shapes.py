@@ -15,6 +15,7 @@ from penstock.values import (
     START,
     Account,
     AddColumns,
+    Boundary,
     CreateTable,
     Cursor,
     DeleteAll,
@@ -246,13 +247,13 @@ def test_a_head_written_by_hand_needs_the_epoch_that_is_there(place: Place) -> N
 
 
 def test_the_boundary_is_kept_until_the_next_load_writes_another(place: Place) -> None:
-    first = {f"{i:032x}": i + 1 for i in range(400)}
+    first = Boundary({f"{i:032x}": i + 1 for i in range(400)}, {"id": "int64"})
     place.load(FIRST, items((1, "a")), account={"boundary": first})
     assert place.destination.ledger().boundary(T) == first
     place.load((Insert(),), items((2, "b")))
     assert place.destination.ledger().boundary(T) == first
-    place.load((Insert(),), items((3, "c")), account={"boundary": {}})
-    assert place.destination.ledger().boundary(T) == {}
+    place.load((Insert(),), items((3, "c")), account={"boundary": Boundary()})
+    assert place.destination.ledger().boundary(T) == Boundary()
 
 
 def test_an_error_shows_no_row_value(place: Place) -> None:

@@ -19,10 +19,7 @@ link.begin()
 rows = pa.record_batch({"id": pa.array(range(600_000), pa.int64())})
 schema = TableSchema((Field("id", "int64"),))
 def work():
-    def batches():
-        inside.set()
-        yield rows
-    link.copy_in(TableName(None, "t"), schema, batches())
+    link.copy_in(TableName(None, "t"), schema, iter([rows]))
 """
 READING = """
 import os
@@ -30,13 +27,13 @@ from penstock.connectors.sqlite.snapshot import SqliteSnapshot
 open("here.db", "w").close()
 link = SqliteSnapshot(os.path.abspath("here.db"))
 def work():
-    inside.set()
     numbers = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 50000000)"
     link.query(f"{numbers} SELECT count(*) FROM c")
 """
 CLOSING = """
-import threading, time
+import threading
 inside = threading.Event()
+link._connection.set_progress_handler(inside.set, 1_000)  # SQLite itself says that a statement is under way
 def guarded():
     try:
         work()
@@ -44,8 +41,8 @@ def guarded():
         pass
 thread = threading.Thread(target=guarded)
 thread.start()
-inside.wait()
-time.sleep(0.2)
+if not inside.wait(20):
+    print("never inside a statement")
 link.close()
 link.close()
 thread.join(20)

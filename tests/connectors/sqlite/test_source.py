@@ -167,7 +167,7 @@ def test_lookback_reads_earlier_rows_again(make: Make) -> None:
 
 def test_rows_without_a_cursor_fail_are_included_or_skipped_as_asked(make: Make) -> None:
     source = make(ITEMS + "INSERT INTO items VALUES (4, 'x', NULL);")
-    with pytest.raises(ExtractionError, match="1 rows have no value in the cursor changed"):
+    with pytest.raises(ExtractionError, match="1 row without a value in the cursor changed"):
         read(source, "items", cursor=BY_CHANGE)
     included, rows = read(source, "items", cursor=CursorSpec(("changed",), nulls="include"))
     assert (included.rows, ids(rows)) == (4, [1, 2, 3, 4])

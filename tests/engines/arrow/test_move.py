@@ -21,7 +21,7 @@ from penstock.errors import ContractError, Interrupted
 from penstock.loading.digest import TableDigest, row_digests
 from penstock.protocols import Frame, Move, Moved, Scope
 from penstock.schema.types import from_arrow_schema
-from penstock.values import BoundaryRule, Cursor, Field, Shape, TableSchema
+from penstock.values import Boundary, BoundaryRule, Cursor, Field, Shape, TableSchema
 from tests.engines.arrow.pipes import (
     TICKET,
     KeepingLoad,
@@ -145,20 +145,20 @@ def test_begin_runs_in_the_calling_thread(engine: ArrowEngine) -> None:
 @pytest.mark.feature("M3")
 def test_rows_delivered_before_are_dropped_as_often_as_they_were_delivered(engine: ArrowEngine) -> None:
     rows = rows_of(id=[1, 2, 2, 2, 3])
-    known = dict(Counter(row_digests(rows_of(id=[1, 2, 2]))))
+    known = Boundary(dict(Counter(row_digests(rows_of(id=[1, 2, 2])))))
     load = KeepingLoad()
     shape = Shape(NUMBERS, boundary=BoundaryRule(known, lower=Cursor("int", 1)))
     moved = engine.move(job_of(PreparedReader({"a": [cursor_batch(rows, "id")]}), load, shape=shape))
     assert ids_written(load) == [2, 3]
     tally = moved.tally
     assert (tally.read, tally.deduplicated_in, tally.given, tally.returned, tally.written) == (5, 3, 2, 2, 2)
-    assert tally.boundary == {row_digests(rows_of(id=[3]))[0]: 1}
+    assert tally.boundary == Boundary({row_digests(rows_of(id=[3]))[0]: 1})
     assert tally.reached == Cursor("int", 3)
 
 
 def test_reading_only_known_rows_begins_nothing_but_reports_the_boundary(engine: ArrowEngine) -> None:
     rows = rows_of(id=[7, 7])
-    known = dict(Counter(row_digests(rows)))
+    known = Boundary(dict(Counter(row_digests(rows))))
     shape = Shape(NUMBERS, boundary=BoundaryRule(known))
     moved = engine.move(job_of(PreparedReader({"a": [cursor_batch(rows, "id")]}), KeepingLoad(), shape=shape))
     assert (moved.load, moved.tally.deduplicated_in, moved.tally.boundary) == (None, 2, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -324,6 +325,13 @@ def test_a_relation_read_through_the_module_is_told_the_way_that_works(load: Loa
         load(asked.format("duckdb.sql('SELECT id FROM df')")).output_schema(SCHEMA)
     assert caught.value.where == f"{tmp_path / 't.py'}:4, in f"
     assert run(load(asked.format("df.query('t', 'SELECT id FROM t')")), [rows_of(id=[1])]) == [{"id": 1}]
+
+
+def test_a_frame_whose_extra_is_missing_gets_the_install_line(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(TransformError, match="needs polars, which is not installed") as caught:
+        load("import polars as pl\ndef f(df: pl.DataFrame):\n    return df\n")
+    assert caught.value.fix == "pip install 'penstock[polars]'"
 
 
 @pytest.mark.parametrize(("statement", "line"), [("def broken(:", 2), ("1 / 0", 2), ("import gone_module", 2)])

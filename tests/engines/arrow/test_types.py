@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.engines.arrow.types import QUARANTINE_SCHEMA, fit_column, fit_rows
+from penstock.engines.arrow.types import fit_column, fit_rows
 from penstock.errors import ConfigError, ContractError
+from penstock.schema.quarantine import QUARANTINE_SCHEMA
 from penstock.schema.types import from_arrow_schema, to_arrow_type
 from penstock.values import Field, TableSchema
 from tests.engines.arrow.pipes import rows_of

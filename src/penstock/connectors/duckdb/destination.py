@@ -33,7 +33,7 @@ OPERATIONS: frozenset[Operation] = frozenset(
         "nested",
     }
 )
-LIMITS = Limits(identifier_bytes=255, columns=10_000, loads=1, writers=1)
+LIMITS = Limits(identifier_bytes=255, columns=10_000, loads=1, writers=1, digits=38)
 
 
 class DuckdbDestination(SqlDestination):

@@ -22,6 +22,8 @@ from typing import Any
 from penstock.errors import FencedError, LoadError
 from penstock.records import dataclass
 
+RIGHTS = "correct the rights of the file and its folder: a destination writes to both"
+
 _PAUSE_SECONDS = 0.1
 
 _guard = threading.Condition()
@@ -119,6 +121,8 @@ def open_session(path: str, *, makes_file: bool) -> Session:
             return Session(path, _prepared(handle.connection.cursor()), handle, makes_file)
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
+                if "Permission denied" in str(error):
+                    raise LoadError(f"DuckDB: {error}", where=path, fix=RIGHTS, fault="config") from error
                 raise LoadError(f"DuckDB: {error}", where=path, fault="transient") from error
             if time.monotonic() >= end:
                 raise _locked(path, str(error)) from error
@@ -197,10 +201,11 @@ def _prepared(cursor: Any) -> Any:
 
 
 def _locked(path: str, message: str) -> FencedError:
-    found = re.search(r"PID (\d+)", message)
-    holder = f"process {found[1]}" if found else "another process"
+    found = re.search(r"held in (.+?) \(PID (\d+)\)", message)
+    holder = f"process {found[2]} ({Path(found[1]).name})" if found else "another process"
     return FencedError(
-        f"the DuckDB file is held by {holder}",
+        f"the DuckDB file is held by {holder}, and was for the {_waits['lock']:g} s of lock_wait",
         where=path,
-        fix="end that process, or give lock_wait more seconds",
+        fix="run again once that process has ended, be it another run or a shell: DuckDB gives a file to one process "
+        "at a time; settings.lock_wait says how long to wait for it, 10m for instance",
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.connectors.duckdb.dialect import DUCKDB
-from penstock.connectors.duckdb.handles import Session, open_session
+from penstock.connectors.duckdb.handles import RIGHTS, Session, open_session
 from penstock.connectors.sql.link import Stamp, Value
 from penstock.errors import CommitUnknownError, LoadError
 from penstock.schema.types import to_arrow_schema
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SOURCE = "_penstock_batches"
+_NO_SPACE = "No space left on device"
 
 
 class DuckdbLink:
@@ -49,10 +50,11 @@ class DuckdbLink:
         except (duckdb.TransactionException, duckdb.ConstraintException) as error:
             raise self._explain(error) from error  # refused: nothing of it is in
         except duckdb.Error as error:
+            full = _NO_SPACE in str(error)
             raise CommitUnknownError(
-                f"DuckDB failed at COMMIT: {type(error).__name__}",
+                f"DuckDB failed at COMMIT: {'the disk is full' if full else type(error).__name__}",
                 where=self._path,
-                fix="run again: the ledger tells what is in",
+                fix=_fix_of(error) if full else "run again: the ledger tells what is in",
             ) from error
         finally:
             self._in_transaction = False
@@ -116,6 +118,7 @@ class DuckdbLink:
         quotes_values = quotes_values or "constraint violation" in str(error)
         told = "" if quotes_values else f": {str(error).splitlines()[0]}"
         passing = not quotes_values and isinstance(error, duckdb.TransactionException | duckdb.IOException)
+        passing = passing or _target_changed(error)
         if quotes_values:
             error.args = ()  # so that chaining it is safe
         return LoadError(
@@ -131,11 +134,23 @@ def _fix_of(error: Exception) -> str | None:
 
     if isinstance(error, duckdb.ConstraintException):
         return "correct the rows, or the table's constraints: NOT NULL, UNIQUE, CHECK"
-    if "No space left on device" in str(error):
+    if _target_changed(error):
+        return "run again: it is planned from the table as it is now"
+    if _NO_SPACE in str(error):
         return "make room on the disk, then run again: nothing of this load is visible"
+    if "Permission denied" in str(error):
+        return RIGHTS
     if isinstance(error, duckdb.ConversionException):
         return "correct the rows, or load the column as text: columns: {NAME: string}"
     return None
+
+
+def _target_changed(error: Exception) -> bool:
+    """Whether a table or column is gone that was there when the load was planned."""
+    import duckdb
+
+    gone = isinstance(error, duckdb.CatalogException) and "does not exist" in str(error)
+    return gone or (isinstance(error, duckdb.BinderException) and "does not have a column" in str(error))
 
 
 def _remembering(

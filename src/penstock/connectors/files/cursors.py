@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
-from penstock.connectors.files.read import fit_column
-from penstock.connectors.files.texts import BadCellError
-from penstock.errors import ConfigError, ExtractionError
+from penstock.connectors.files.fit import fit_column
+from penstock.errors import ConfigError, counted
 from penstock.records import dataclass
+from penstock.schema.texts import BadCellError
 from penstock.schema.types import SIGNED, UNSIGNED, decimal_of
 from penstock.values import (
     Batch,
@@ -158,15 +158,25 @@ def to_cursor(kind: CursorType, value: object) -> Cursor:
     return Cursor(kind, cast("int | Decimal | date | datetime | str", value))
 
 
-def pick_rows(rule: CursorRule | None, stream: StreamName, file: str, rows: pa.RecordBatch) -> Batch:
-    """The wanted rows of a file with their cursors. Raises ExtractionError where a row has none, `nulls` being fail."""
+class BadCursorError(Exception):
+    """The row of a batch, from 0, whose cursor is none or of another type. Its reader knows the place in the file."""
+
+    def __init__(self, index: int, what: str, fix: str) -> None:
+        self.index = index
+        self.what = what
+        self.fix = fix
+        super().__init__(what)
+
+
+def pick_rows(rule: CursorRule | None, stream: StreamName, rows: pa.RecordBatch) -> Batch:
+    """The wanted rows of a file with their cursors. Raises BadCursorError where a row has none, `nulls` being fail."""
     import pyarrow.compute as pc
 
     if rule is None:
         return Batch(stream, rows)
-    cursors = cursor_values(rule, file, rows)
-    if cursors.null_count:
-        _refuse_nulls(rule, file, cursors)
+    cursors = cursor_values(rule, rows)
+    if cursors.null_count and rule.nulls == "fail":
+        raise _without_cursor(rule, cursors)
     keep = _wanted(rule, cursors)
     if keep is not None:
         rows, cursors = rows.filter(keep), cursors.filter(keep)
@@ -174,31 +184,29 @@ def pick_rows(rule: CursorRule | None, stream: StreamName, file: str, rows: pa.R
     return Batch(stream, rows, cursors, to_cursor(rule.type, highest) if highest is not None else None)
 
 
-def cursor_values(rule: CursorRule, file: str, rows: pa.RecordBatch) -> pa.Array:
+def cursor_values(rule: CursorRule, rows: pa.RecordBatch) -> pa.Array:
     """The greatest of the cursor columns, row by row."""
     import pyarrow.compute as pc
 
     try:
         columns = [fit_column(rows.column(name), rule.kind, strict=False) for name in rule.columns]
     except BadCellError as error:
-        raise ExtractionError(
-            f"{file}: a cursor that is no {rule.type} in {', '.join(rule.columns)}",
-            where=file,
-            fix="correct the cell, or set iterate_column_type",
-        ) from error
+        what = f"a cursor that is no {rule.type} in {', '.join(rule.columns)}"
+        raise BadCursorError(error.index, what, "correct the cell, or set iterate_column_type") from error
     if len(columns) == 1:
         return columns[0]
     return pc.max_element_wise(*columns, skip_nulls=True)
 
 
-def _refuse_nulls(rule: CursorRule, file: str, cursors: pa.Array) -> None:
-    if rule.nulls == "fail":
-        rows = "1 row" if cursors.null_count == 1 else f"{cursors.null_count:,} rows"
-        raise ExtractionError(
-            f"{file}: {rows} without a cursor in {', '.join(rule.columns)}",
-            where=file,
-            fix="fill the column, or set null_cursors: skip",
-        )
+def _without_cursor(rule: CursorRule, cursors: pa.Array) -> BadCursorError:
+    import pyarrow.compute as pc
+
+    first = pc.index(pc.is_null(cursors), value=True).as_py()
+    rows = (
+        counted(cursors.null_count, "row") if cursors.null_count == 1 else f"the first of {cursors.null_count:,} rows"
+    )
+    what = f"{rows} without a cursor in {', '.join(rule.columns)}"
+    return BadCursorError(first, what, "fill the column, or set null_cursors: skip")
 
 
 def _wanted(rule: CursorRule, cursors: pa.Array) -> pa.Array | None:
@@ -251,13 +259,8 @@ def step_back(cursor: Cursor, spec: CursorSpec) -> Cursor:
     return replace(cursor, value=value - int(span))
 
 
-def highest_cursor(rule: CursorRule, batches: Iterator[tuple[str, pa.RecordBatch]]) -> Cursor | None:
-    """The highest cursor of rows read for nothing else, each batch with the name of its file."""
+def highest_value(rule: CursorRule, rows: pa.RecordBatch) -> Any:
+    """The highest cursor of rows read for nothing else; None where none of them has one."""
     import pyarrow.compute as pc
 
-    highest = None
-    for file, rows in batches:
-        found = pc.max(cursor_values(rule, file, rows)).as_py()
-        if found is not None and (highest is None or found > highest):
-            highest = found
-    return to_cursor(rule.type, highest) if highest is not None else None
+    return pc.max(cursor_values(rule, rows)).as_py()

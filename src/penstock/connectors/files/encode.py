@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from penstock.connectors.files.texts import is_nested, to_text
+from penstock.schema.texts import is_nested, to_text
 from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of
 
 if TYPE_CHECKING:

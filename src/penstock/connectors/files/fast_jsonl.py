@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from penstock.connectors.files.texts import BadCellError, from_text
+from penstock.schema.texts import BadCellError, from_text
 from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of, to_arrow_type
 from penstock.values import TableSchema
 
@@ -22,6 +22,8 @@ def arrow_kind(kind: str, *, own: bool, strict: bool) -> pa.DataType | None:
     """What Arrow's parser is told of a column, None where only the exact reader will do."""
     import pyarrow as pa
 
+    if kind == "uuid" and strict:
+        return None
     if kind in _TEXT or (kind == "json" and own):
         return pa.string()
     if kind == "bool" or kind in (*SIGNED, *UNSIGNED, *FLOATS):

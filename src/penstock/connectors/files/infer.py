@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
-from penstock.connectors.files.texts import BadCellError, from_text
+from penstock.schema.texts import BadCellError, from_text
 
 if TYPE_CHECKING:
     import pyarrow as pa

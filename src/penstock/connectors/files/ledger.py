@@ -13,7 +13,7 @@ from penstock.connectors.files.options import FileExtra
 from penstock.connectors.files.places import PRIVATE, lock_path, managed_folders, target_folder, write_atomically
 from penstock.errors import FencedError
 from penstock.records import dataclass
-from penstock.values import LedgerHead, LedgerRow, LoadId, TableName, utc_now
+from penstock.values import Boundary, LedgerHead, LedgerRow, LoadId, TableName, utc_now
 
 _LOCK_WAIT_SECONDS = 60.0
 
@@ -41,9 +41,9 @@ class FilesLedger:
         manifest = read_manifest(target_folder(self.root, table))
         return tuple(reversed(manifest.history))[:limit] if manifest else ()
 
-    def boundary(self, table: TableName) -> Mapping[str, int]:
+    def boundary(self, table: TableName) -> Boundary:
         manifest = read_manifest(target_folder(self.root, table))
-        return dict(manifest.boundary) if manifest else {}
+        return manifest.boundary if manifest else Boundary()
 
     def set_head(self, table: TableName, head: LedgerHead, *, expected_epoch: int) -> None:
         folder = target_folder(self.root, table)

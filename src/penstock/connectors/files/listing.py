@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field
@@ -22,6 +21,7 @@ from penstock.connectors.files.places import (
     stays_inside,
     to_segment,
 )
+from penstock.connectors.files.walk import expand, is_glob, is_hidden, refuse_dangling, walk
 from penstock.errors import ExtractionError, SourceChangedError
 from penstock.records import dataclass
 from penstock.values import Json, StreamName, TableSchema
@@ -37,7 +37,6 @@ _FORMATS = {
     ".json": "jsonl",
 }
 _CODECS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
-_GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,12 @@ def list_stream(root: Path, name: StreamName, options: FileExtra) -> Listing | N
             return _list_manifest(root, managed, name, manifest, manifest.schema)
     check_name(name, root)
     found = sorted(_match(root, name), key=str)
-    files = tuple(_refer(root, path, options) for path in found)
+    try:
+        files = tuple(_refer(root, path, options) for path in found)
+    except FileNotFoundError as error:
+        raise SourceChangedError(
+            "a file was removed while the files were listed", where=str(error.filename), fix="run again", retryable=True
+        ) from error
     return Listing(name, files) if files else None
 
 
@@ -106,12 +110,19 @@ def list_names(root: Path) -> Iterator[StreamName]:
         if manifest is not None:
             yield StreamName(manifest.head.target)
     for path in sorted(root.iterdir()):
-        if path in managed or _is_hidden(path.name):
+        if path in managed or is_hidden(path.name):
             continue
         if path.is_file() and format_of(path) is not None:
             yield StreamName(path.name)
-        if path.is_dir() and next(_data_files(path), None) is not None:
+        if path.is_dir() and _has_data(path):
             yield StreamName(path.name)
+
+
+def _has_data(folder: Path) -> bool:
+    try:
+        return next(_data_files(folder), None) is not None
+    except ExtractionError:
+        return True  # reading it says what is wrong with it
 
 
 def _managed_folder(root: Path, name: str) -> Path | None:
@@ -164,25 +175,25 @@ def _match(root: Path, name: str) -> Iterator[Path]:
         yield from _data_files(literal)
     elif literal.exists():
         yield literal
-    elif _GLOB.search(name):
-        for path in root.glob(name):
-            if path.is_file() and not _is_private(path.relative_to(root)):
+    elif literal.is_symlink():
+        refuse_dangling(literal)
+    elif is_glob(name):
+        for path in expand(root, name):
+            if _is_data(path, root):
                 yield path
 
 
 def _data_files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if format_of(path) is not None and path.is_file() and not _is_private(path.relative_to(folder)):
+    for path in walk(folder):
+        if format_of(path) is not None and _is_data(path, folder):
             yield path
 
 
-def _is_private(path: Path) -> bool:
-    return any(_is_hidden(part) for part in path.parts)
-
-
-def _is_hidden(name: str) -> bool:
-    """Names that every reader of data folders passes over: `_SUCCESS`, `_penstock`, `.crc`."""
-    return name.startswith((".", "_")) and "=" not in name
+def _is_data(path: Path, folder: Path) -> bool:
+    if any(is_hidden(part) for part in path.relative_to(folder).parts):
+        return False
+    refuse_dangling(path)
+    return path.is_file()
 
 
 def format_of(path: Path) -> str | None:

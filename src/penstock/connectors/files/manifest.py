@@ -12,7 +12,7 @@ from typing import Any, cast
 from penstock.connectors.files.places import PRIVATE
 from penstock.errors import LoadError
 from penstock.records import dataclass
-from penstock.values import Field, Json, LedgerHead, LedgerRow, LoadId, Position, RunId, TableSchema
+from penstock.values import Boundary, Field, Json, LedgerHead, LedgerRow, LoadId, Position, RunId, TableSchema
 
 MANIFEST_FORMAT = 1
 MANIFEST = "manifest.json"
@@ -47,7 +47,7 @@ class Manifest:
     partition_by: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     history: tuple[LedgerRow, ...] = ()
-    boundary: Mapping[str, int] = field(default_factory=dict)
+    boundary: Boundary = field(default_factory=Boundary)
 
     def find(self, load: LoadId) -> LedgerRow | None:
         return next((row for row in reversed(self.history) if row.load_id == load), None)
@@ -89,7 +89,8 @@ def to_bytes(manifest: Manifest) -> bytes:
         "partition_by": list(manifest.partition_by),
         "parts": [asdict(part) for part in manifest.parts],
         "history": [_row_to_json(row) for row in manifest.history[-HISTORY_ROWS:]],
-        "boundary": dict(manifest.boundary),
+        "boundary": dict(manifest.boundary.rows),
+        "boundary_types": dict(manifest.boundary.types),
     }
     return json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")
 
@@ -105,8 +106,13 @@ def from_json(document: Mapping[str, Any]) -> Manifest:
         partition_by=tuple(document["partition_by"]),
         parts=tuple(Part(**{**part, "columns": tuple(part["columns"])}) for part in document["parts"]),
         history=tuple(_row_from_json(row) for row in document["history"]),
-        boundary={str(digest): int(rows) for digest, rows in document["boundary"].items()},
+        boundary=_boundary_from_json(document["boundary"], document.get("boundary_types", {})),
     )
+
+
+def _boundary_from_json(rows: Mapping[str, Any], types: Mapping[str, Any]) -> Boundary:
+    """Manifests written before types were kept have none."""
+    return Boundary({str(d): int(n) for d, n in rows.items()}, {str(name): str(kind) for name, kind in types.items()})
 
 
 def _head_to_json(head: LedgerHead) -> dict[str, object]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from penstock.connectors.files.places import PRIVATE, partition_segment, stage_file, sync_folder, to_segment
 from penstock.connectors.files.sinks import Sink, Style, open_sink
-from penstock.connectors.files.texts import is_nested, to_text
-from penstock.errors import ConfigError, ContractError, FencedError, LoadError
+from penstock.errors import ConfigError, ContractError, FencedError, LoadError, counted
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
 from penstock.records import dataclass
+from penstock.schema.texts import is_nested, to_text
 from penstock.schema.types import to_arrow_schema
 from penstock.values import Batch, Field, Into, Json, LoadId, Piece, SplitId, TableSchema
 
@@ -156,7 +156,7 @@ def _prepare_rows(job: Job, rows: pa.RecordBatch) -> pa.RecordBatch:
         nulls = ordered.column(position).null_count
         if nulls and not item.nullable:
             raise ContractError(
-                f"column {item.name!r} is NOT NULL, and {nulls} rows have no value in it",
+                f"column {item.name!r} is NOT NULL, and has no value in {counted(nulls, 'row')}",
                 where=job.folder,
                 fix="correct the rows at the source, or let the column be NULL",
             )

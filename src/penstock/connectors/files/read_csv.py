@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from penstock.connectors.files.listing import FileRef, check_unchanged
 from penstock.connectors.files.text_stream import QuoteWatch, TextStream, scan_records
-from penstock.errors import ExtractionError
+from penstock.errors import ExtractionError, counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,16 +138,22 @@ def _explain(root: Path, ref: FileRef, names: Sequence[str], error: Exception) -
     for record in scan_records(root, replace(ref, needs_final_newline=False)):
         if record.cells != len(names):
             return ExtractionError(
-                f"{ref.path}, line {record.line}: {record.cells} cells where the header has {len(names)}",
+                f"{ref.path}, line {record.line}: {counted(record.cells, 'cell')} where the header has {len(names)}",
                 where=f"{ref.path}:{record.line}",
                 fix="correct the line; check extra.delimiter, and quote cells that hold it",
             )
     return ExtractionError(f"{ref.path} cannot be read as CSV", where=str(root), fix="check extra.delimiter")
 
 
-def line_of_row(root: Path, ref: FileRef, row: int) -> int:
-    """The line a data row (from 0) begins at."""
-    skipped = 0 if ref.columns or not ref.header else 1
-    relaxed = replace(ref, needs_final_newline=False)
-    record = next(itertools.islice(scan_records(root, relaxed), row + skipped, None), None)
-    return record.line if record else 0
+class RowLines:
+    """The lines that data rows begin at, asked for in order: the file is read again, once, and only where asked."""
+
+    def __init__(self, root: Path, ref: FileRef) -> None:
+        self._records = scan_records(root, replace(ref, needs_final_newline=False))
+        self._passed = 0 if ref.columns or not ref.header else -1
+
+    def line(self, row: int) -> int:
+        """The line of a row, counted from 0."""
+        record = next(itertools.islice(self._records, row - self._passed, None), None)
+        self._passed = row + 1
+        return record.line if record else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import field
@@ -9,12 +10,12 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.connectors.files import intervals
 from penstock.connectors.files.listing import FileRef, check_unchanged
 from penstock.connectors.files.text_stream import TextStream
-from penstock.connectors.files.texts import BadCellError, from_text
 from penstock.errors import ExtractionError
 from penstock.records import dataclass
+from penstock.schema import intervals
+from penstock.schema.texts import BadCellError, from_text, refuse_no_uuid
 from penstock.schema.types import FLOATS, SIGNED, TEXTUAL, UNSIGNED, decimal_of, list_item, struct_fields, to_arrow_type
 from penstock.values import Field, TableSchema
 
@@ -83,6 +84,17 @@ def read_blocks(root: Path, ref: FileRef, *, block_bytes: int = 4 << 20) -> Iter
             yield Block(b"".join(waiting), line)
     finally:
         stream.close()
+
+
+def line_of_object(root: Path, ref: FileRef, row: int) -> int:
+    """The line of a row (from 0); lines of nothing but blanks are none."""
+    numbered = (
+        number
+        for block in read_blocks(root, ref)
+        for number, raw in enumerate(block.content.split(b"\n"), start=block.first_line)
+        if raw and not raw.isspace()
+    )
+    return next(itertools.islice(numbered, row, None), 0)
 
 
 def parse_lines(ref: FileRef, block: Block) -> Lines:
@@ -160,7 +172,10 @@ def to_column(values: list[Any], kind: str, *, strict: bool, own: bool) -> pa.Ar
     if kind in TEXTUAL and kind != "numeric":
         if strict:
             _check_each(values, (str,))
-        return _to_strings([v if v is None or type(v) is str else dump(v) for v in values])
+        texts = _to_strings([v if v is None or type(v) is str else dump(v) for v in values])
+        if strict and kind == "uuid":
+            refuse_no_uuid(texts)
+        return texts
     numeric = kind in (*SIGNED, *UNSIGNED, *FLOATS, "numeric") or decimal_of(kind) is not None
     _check_each(values, (Number, str) if numeric else (str,))
     if strict and numeric and kind != "numeric":

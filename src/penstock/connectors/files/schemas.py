@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from penstock.connectors.files.fit import fit_column
 from penstock.connectors.files.infer import guess_kind, settle
 from penstock.connectors.files.listing import FileRef, Listing
 from penstock.connectors.files.read_csv import csv_names, read_csv
-from penstock.connectors.files.read_jsonl import Number, parse_lines, read_blocks
+from penstock.connectors.files.read_jsonl import Number, parse_lines, read_blocks, to_column
 from penstock.connectors.files.read_parquet import read_footer
 from penstock.errors import ConfigError, ExtractionError
 from penstock.records import dataclass
-from penstock.schema.evolution import common_type
+from penstock.schema.evolution import common_type, widened_type
+from penstock.schema.texts import BadCellError
 from penstock.schema.types import is_type
 from penstock.values import Field, TableSchema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SAMPLE_ROWS = 20_000
 _LEAST_ROWS = 100  # of each file, however many files there are
@@ -24,14 +29,21 @@ _LEAST_ROWS = 100  # of each file, however many files there are
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """`inferred` names the columns whose types are a guess from a sample."""
+    """`inferred` names the columns whose types nobody named; samples of those in `unlike` met other cells."""
 
     schema: TableSchema
     inferred: frozenset[str] = frozenset()
+    unlike: tuple[str, ...] = ()
 
 
-def describe_files(root: Path, listing: Listing, types: Mapping[str, str]) -> Described:
-    """Raises ExtractionError where files disagree on a column in a way no type can hold."""
+def describe_files(
+    root: Path, listing: Listing, types: Mapping[str, str], expected: Mapping[str, str] | None = None
+) -> Described:
+    """What is `expected` of a column stands for a guess, where the guess would not widen it.
+
+    Raises ExtractionError where files disagree on a column in a way no type can hold.
+    """
+    expected = expected or {}
     if listing.schema is not None:
         return Described(_override(listing.schema, types))
     typed: dict[str, Field] = {}
@@ -39,16 +51,27 @@ def describe_files(root: Path, listing: Listing, types: Mapping[str, str]) -> De
     counts: dict[str, int] = {}
     for ref in listing.files:
         rows = max(_LEAST_ROWS, _SAMPLE_ROWS // len(listing.files))
-        for name in _add_file(root, ref, typed, guesses, types, rows):
+        for name in _add_file(_Sampling(root, types, expected, rows), ref, typed, guesses):
             counts[name] = counts.get(name, 0) + 1
     mixture = "json" if any(ref.format == "jsonl" for ref in listing.files) else "string"
-    guessed = {name: settle(kinds, mixture) for name, kinds in guesses.items()}
+    guessed = {name: _settle(kinds, mixture, expected.get(name)) for name, kinds in guesses.items()}
     fields = [_settle_field(listing, name, typed.get(name), guessed.get(name), types) for name in counts]
     if not fields:
         fields = [Field(name, kind) for name, kind in types.items()]
     everywhere = [f if counts.get(f.name) == len(listing.files) else replace(f, nullable=True) for f in fields]
-    inferred = frozenset(name for name in guessed if name not in types)
-    return Described(_override(TableSchema(tuple(everywhere), system="file"), types), inferred)
+    # Text that the target holds as text takes every cell as it is written.
+    inferred = frozenset(n for n in guessed if n not in types and (n not in expected or guessed[n] != "string"))
+    unlike = tuple(n for n in inferred if guessed[n] == expected.get(n) and set(guesses[n]) - {"null"})
+    return Described(_override(TableSchema(tuple(everywhere), system="file"), types), inferred, unlike)
+
+
+def _settle(kinds: Sequence[str], mixture: str, expected: str | None) -> str:
+    """Cells that are what is expected had no other guess than `null`."""
+    if expected is None:
+        return settle(kinds, mixture)
+    if not set(kinds) - {"null"}:
+        return expected
+    return widened_type(settle(kinds, mixture), expected) or expected
 
 
 def _override(schema: TableSchema, types: Mapping[str, str]) -> TableSchema:
@@ -59,28 +82,31 @@ def _override(schema: TableSchema, types: Mapping[str, str]) -> TableSchema:
     return replace(schema, fields=tuple(replace(f, type=types.get(f.name, f.type)) for f in schema.fields))
 
 
-def _add_file(
-    root: Path,
-    ref: FileRef,
-    typed: dict[str, Field],
-    guesses: dict[str, list[str]],
-    types: Mapping[str, str],
-    rows: int,
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Sampling:
+    """How one file is looked at: so many of its rows, in the light of what is known of its columns."""
+
+    root: Path
+    types: Mapping[str, str]
+    expected: Mapping[str, str]
+    rows: int
+
+
+def _add_file(how: _Sampling, ref: FileRef, typed: dict[str, Field], guesses: dict[str, list[str]]) -> list[str]:
     """The file's columns; what it says of their types goes into `typed` and `guesses`."""
     if ref.format == "parquet":
-        fields = [replace(f, type=types.get(f.name, f.type)) for f in read_footer(root, ref).fields]
+        fields = [replace(f, type=how.types.get(f.name, f.type)) for f in read_footer(how.root, ref).fields]
         for item in fields:
             typed[item.name] = _unite(ref, typed[item.name], item) if item.name in typed else item
         names = [f.name for f in fields]
     else:
-        sampled = _sample_csv(root, ref, rows) if ref.format == "csv" else _sample_jsonl(root, ref, rows)
+        sampled = _sample_csv(how, ref) if ref.format == "csv" else _sample_jsonl(how, ref)
         for name, kinds in sampled.items():
             guesses.setdefault(name, []).extend(kinds)
         names = list(sampled)
     for name, text in ref.partition.items():
         if name not in names:
-            guesses.setdefault(name, []).append(_guess_texts([text]))
+            guesses.setdefault(name, []).append(_guess_column(_texts([text]), how.expected.get(name)))
             names.append(name)
     return names
 
@@ -115,33 +141,55 @@ def _settle_field(
     return replace(typed, type=kind, nullable=True)
 
 
-def _sample_csv(root: Path, ref: FileRef, rows: int) -> dict[str, list[str]]:
-    names = csv_names(root, ref)
+def _sample_csv(how: _Sampling, ref: FileRef) -> dict[str, list[str]]:
+    names = csv_names(how.root, ref)
     kinds: dict[str, list[str]] = {name: [] for name in names}
-    left = rows
+    left = how.rows
     if not names:
         return kinds
-    for batch in read_csv(root, ref, names, first_rows=rows):
+    for batch in read_csv(how.root, ref, names, first_rows=how.rows):
         share = batch.slice(0, left)
         for name in names:
-            kinds[name].append(guess_kind(share.column(name)))
+            kinds[name].append(_guess_column(share.column(name), how.expected.get(name)))
         left -= share.num_rows
         if left <= 0:
             break
     return kinds
 
 
-def _sample_jsonl(root: Path, ref: FileRef, rows: int) -> dict[str, list[str]]:
+def _sample_jsonl(how: _Sampling, ref: FileRef) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
-    left = rows
-    for block in read_blocks(root, ref, block_bytes=1 << 18):
+    left = how.rows
+    for block in read_blocks(how.root, ref, block_bytes=1 << 18):
         share = parse_lines(ref, block).rows[:left]
         for name in dict.fromkeys(key for row in share for key in row):
-            kinds.setdefault(name, []).append(_guess_json([row.get(name) for row in share]))
+            values = [row.get(name) for row in share]
+            kinds.setdefault(name, []).append(_guess_values(values, how.expected.get(name), own=ref.own))
         left -= len(share)
         if left <= 0:
             break
     return kinds
+
+
+def _guess_column(texts: pa.Array, expected: str | None) -> str:
+    """`null`, which is no opinion, where every cell is what is expected."""
+    if expected is None:
+        return guess_kind(texts)
+    try:
+        fit_column(texts, expected, strict=True)
+    except BadCellError:
+        return guess_kind(texts)
+    return "null"
+
+
+def _guess_values(values: list[Any], expected: str | None, *, own: bool) -> str:
+    if expected is None:
+        return _guess_json(values)
+    try:
+        to_column(values, expected, strict=expected != "string", own=own)
+    except BadCellError:
+        return _guess_json(values)
+    return "null"
 
 
 def _guess_json(values: Sequence[Any]) -> str:
@@ -157,6 +205,10 @@ def _guess_json(values: Sequence[Any]) -> str:
 
 
 def _guess_texts(texts: Sequence[str | None]) -> str:
+    return guess_kind(_texts(texts))
+
+
+def _texts(texts: Sequence[str | None]) -> pa.Array:
     import pyarrow as pa
 
-    return guess_kind(pa.array(texts, pa.string()))
+    return pa.array(texts, pa.string())

@@ -6,10 +6,11 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from penstock.connectors.files import encode, intervals
+from penstock.connectors.files import encode
 from penstock.connectors.files.options import Compression, FileFormat
 from penstock.connectors.files.places import sync_file
 from penstock.records import dataclass
+from penstock.schema import intervals
 from penstock.schema.types import TYPE_KEY, to_arrow_schema
 from penstock.values import TableSchema
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from penstock.connectors.files.cursors import (
+    BadCursorError,
     CursorRule,
     cursor_rule,
-    highest_cursor,
+    highest_value,
     pick_rows,
     step_back,
     to_cursor,
 )
 from penstock.connectors.files.listing import FileRef, Listing, list_names, list_stream
 from penstock.connectors.files.options import FileExtra
-from penstock.connectors.files.read import ReadPlan, read_file
+from penstock.connectors.files.read import place_of_row, read_file
 from penstock.connectors.files.read_parquet import Footer, read_footer
 from penstock.connectors.files.schemas import Described, describe_files
+from penstock.connectors.files.untyped import Aside, ReadPlan
 from penstock.errors import ConfigError, ExtractionError, PenstockError
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks, ReadSession
@@ -39,9 +43,16 @@ from penstock.values import (
     TableSchema,
 )
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+_NAMED = 10  # names that an error lists
 _SMALL_BYTES = 4 << 20  # files are packed together up to this
 _GROUP_BYTES = 64 << 20  # uncompressed; a bigger Parquet file is cut by its row groups
 _BYTES_PER_ROW = 100  # a guess, for progress bars
+_NUMBER = "_penstock_number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,7 @@ class FilesSource:
     options: FileExtra
     identity: str
     abilities: frozenset[Ability] = frozenset({"shared_snapshot", "travelling_snapshot", "splits", "static_schema"})
-    _known: dict[StreamName, tuple[Listing, dict[str, str], Described]] = field(
+    _known: dict[StreamName, tuple[Listing, dict[str, str], dict[str, str], Described]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -108,22 +119,29 @@ class FilesSource:
             )
         listing = list_stream(self.root, request.stream, self.options)
         if listing is None:
-            raise ExtractionError(
-                f"no file matches {request.stream!r}",
-                where=str(self.root),
-                fix="name a file, a glob or a folder relative to extra.path",
-                fault="config",
-            )
+            raise self.absent(request.stream)
         return _measure(self.root, request, listing, self._describe_once(listing, request))
+
+    def absent(self, stream: StreamName) -> ExtractionError:
+        """Where was looked, and what is there."""
+        there = list(itertools.islice(list_names(self.root), _NAMED + 1))
+        more = ", ..." if len(there) > _NAMED else ""
+        return ExtractionError(
+            f"no file matches {stream!r}",
+            where=str(self.root / stream),
+            fix="name a file, a glob or a folder, beginning in extra.path; "
+            + (f"there: {', '.join(there[:_NAMED])}{more}" if there else "it holds no file of a known format"),
+            fault="config",
+        )
 
     def _describe_once(self, listing: Listing, request: ReadRequest) -> Described:
         """Files that are listed as they were at the last look are not sampled again: a read probes, then opens."""
-        types = dict(request.types)
+        types, expected = dict(request.types), dict(request.expected)
         known = self._known.get(request.stream)
-        if known is not None and known[:2] == (listing, types):
-            return known[2]
-        described = describe_files(self.root, listing, types)
-        self._known[request.stream] = (listing, types, described)
+        if known is not None and known[:3] == (listing, types, expected):
+            return known[3]
+        described = describe_files(self.root, listing, types, expected)
+        self._known[request.stream] = (listing, types, expected, described)
         return described
 
 
@@ -151,7 +169,17 @@ def _measure(root: Path, request: ReadRequest, listing: Listing, described: Desc
     footers = {r.path: read_footer(root, r, statistics) for r in listing.files if r.format == "parquet"}
     upper = _upper(root, request, listing, described, rule, footers)
     rows = _exact_rows(request, listing, rule, footers)
-    return Extent(request, listing, described, rule, _bounds(request, rule, upper, rows, listing), footers)
+    bounds = replace(_bounds(request, rule, upper, rows, listing), notes=_notes(request, described))
+    return Extent(request, listing, described, rule, bounds, footers)
+
+
+def _notes(request: ReadRequest, described: Described) -> tuple[str, ...]:
+    then = "which go to quarantine" if request.set_aside else "which will stop the run"
+    return tuple(
+        f"{name}: read as {described.schema.field(name).type}, the type of the table's column; the files hold other "
+        f"cells, {then}"
+        for name in described.unlike
+    )
 
 
 def _upper(
@@ -169,8 +197,13 @@ def _upper(
     if known is not None or request.cursor is None or not request.cursor.lookback or request.after is None:
         return known
     plan = ReadPlan(root, _only(described.schema, rule), described.inferred)
-    batches = ((ref.path, batch) for ref in listing.files for batch in read_file(plan, ref))
-    return highest_cursor(rule, batches)
+    found = (value for ref in listing.files for value in _each_batch(plan, ref, partial(_highest, rule)))
+    highest = max((value for value in found if value is not None), default=None)
+    return to_cursor(rule.type, highest) if highest is not None else None
+
+
+def _highest(rule: CursorRule, found: pa.RecordBatch | Aside) -> Any:
+    return None if isinstance(found, Aside) else highest_value(rule, found)
 
 
 def _only(schema: TableSchema, rule: CursorRule) -> TableSchema:
@@ -268,6 +301,7 @@ def cut(extent: Extent) -> Iterator[Split]:
                 "batch_rows": extent.request.batch_rows,
                 "batch_bytes": extent.request.batch_bytes,
                 "limit": extent.request.limit,
+                "set_aside": extent.request.set_aside,
             },
             rows_estimate=sum(estimates),
         )
@@ -352,13 +386,14 @@ class FilesReader:
             frozenset(work["inferred"]),
             int(work["batch_rows"]),
             int(work["batch_bytes"]),
+            set_aside=bool(work["set_aside"]),
+            placing=rule.columns if rule else (),
         )
         left = work["limit"]
         for ref in (FileRef.from_json(f) for f in work["files"]):
-            for rows in read_file(plan, ref):
-                batch = pick_rows(rule, split.stream, ref.path, rows)
+            for picked in _each_batch(plan, ref, partial(_pick, rule, split.stream)):
+                batch = picked if left is None else _first_rows(picked, left)
                 if left is not None:
-                    batch = _first_rows(batch, left)
                     left -= batch.rows.num_rows
                 if batch.rows.num_rows:
                     failpoint("source.batch_read")
@@ -368,6 +403,34 @@ class FilesReader:
 
     def relay(self, split: Split) -> Chunks:
         raise ExtractionError(f"files are not relayed undecoded (split {split.id})", fault="internal")
+
+
+def _pick(rule: CursorRule | None, stream: StreamName, found: pa.RecordBatch | Aside) -> Batch:
+    """The wanted rows; which of those set aside are wanted, their placing columns say."""
+    import pyarrow as pa
+
+    if not isinstance(found, Aside):
+        return pick_rows(rule, stream, found)
+    if rule is None:
+        return Batch(stream, found.rows, into="quarantine")
+    numbers = pa.array(range(found.rows.num_rows), pa.int64())
+    picked = pick_rows(rule, stream, found.placing.append_column(_NUMBER, numbers))
+    return replace(picked, rows=found.rows.take(picked.rows.column(_NUMBER)), into="quarantine")
+
+
+def _each_batch(plan: ReadPlan, ref: FileRef, act: Callable[[pa.RecordBatch | Aside], T]) -> Iterator[T]:
+    """What `act` makes of each batch of a file. A row whose cursor it refuses is told by its place."""
+    row = 0
+    for found in read_file(plan, ref):
+        rows = found.rows if isinstance(found, Aside) else found
+        try:
+            made = act(found)
+        except BadCursorError as error:
+            # beside rows set aside, nobody counted those between them
+            place, where = (ref.path, ref.path) if plan.set_aside else place_of_row(plan.root, ref, row + error.index)
+            raise ExtractionError(f"{place}: {error.what}", where=where, fix=error.fix) from error
+        row += rows.num_rows
+        yield made
 
 
 def _first_rows(batch: Batch, rows: int) -> Batch:

@@ -15,7 +15,7 @@ from penstock.connectors.sql.link import linked
 from penstock.connectors.sql.load import Site, begin_load
 from penstock.errors import CommitUnknownError, LoadError
 from penstock.protocols import LoadSession, Writer
-from penstock.values import Connection, Limits, LoadPlan, Operation, TableName, WriteTicket
+from penstock.values import Connection, Limits, LoadPlan, Operation, TableName, TableSchema, WriteTicket
 
 OPERATIONS: frozenset[Operation] = frozenset(
     (
@@ -64,6 +64,17 @@ class PostgresDestination(SqlDestination):
         """What hangs on each table and would not survive a swap, in one query; `plan` names it."""
         with linked(self._look) as link:
             return hangs_on(link, tables)
+
+    def remarks(self, incoming: TableSchema, written: TableSchema) -> tuple[str, ...]:
+        dialect, sent = self._site.dialect, {f.name: f for f in incoming.fields}
+        spelled_anew = [
+            f.name
+            for f in written.fields
+            if f.name in sent and sent[f.name].type == "json" and sent[f.name].native != "jsonb"
+            and dialect.column_type(f, written.system) == "jsonb"
+        ]  # fmt: skip
+        names = ", ".join(spelled_anew)
+        return (f"{names}: jsonb keeps the last of an object's repeated keys, and no order of keys",) if names else ()
 
     def begin(self, plan: LoadPlan) -> LoadSession:
         try:

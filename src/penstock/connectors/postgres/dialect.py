@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,6 @@ from penstock.connectors.postgres.types import SYSTEM, Column, to_field
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import SqlLink, Value
 from penstock.errors import LoadError
-from penstock.records import dataclass
 from penstock.schema.types import FLOATS, SIGNED, TEXTUAL, UNSIGNED, decimal_of, list_item, struct_fields
 from penstock.values import Cursor, Field, TableName, TableSchema
 
@@ -80,7 +80,7 @@ GROUP BY i.indexrelid
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class TargetColumn:
     """A column of a table that is written to."""
 
@@ -202,7 +202,8 @@ def _target_column(row: Sequence[Any]) -> TargetColumn:
     column = Column(name, native, base, kind, base_native, item, item_kind, not_null, comment)
     room = _room(base_native)
     element = WireType(item, item_oid, is_enum=item_kind == "e", room=room) if item_oid else None
-    wire = WireType(base, oid, is_enum=kind == "e", element=element, room=room)
+    fields = _fields(base_native) if base == "interval" else None
+    wire = WireType(base, oid, is_enum=kind == "e", element=element, room=room, fields=fields)
     return TargetColumn(to_field(column), native, wire, bool(generated), row[14])
 
 
@@ -210,6 +211,11 @@ def _room(native: str) -> int | None:
     """The number in `varchar(20)` and `timestamp(3) without time zone`."""
     found = re.search(r"\((\d+)\)", native)
     return int(found[1]) if found else None
+
+
+def _fields(native: str) -> str | None:
+    """`year to month` of `interval year to month`."""
+    return native.removeprefix("interval").partition("(")[0].strip() or None
 
 
 def native_type(field: Field) -> str:

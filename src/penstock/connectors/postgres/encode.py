@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.connectors.postgres import wire
-from penstock.errors import LoadError
+from penstock.errors import LoadError, counted
 from penstock.records import dataclass
 from penstock.schema.types import TEXTUAL, to_arrow_type
 from penstock.values import Encoding
@@ -24,12 +25,13 @@ _INTEGERS = {"int2": "int16", "int4": "int32", "int8": "int64"}
 _TIMES = {"date": "date", "time": "time", "timestamp": "timestamp", "timestamptz": "timestamptz"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class WireType:
     """A column's type as the server receives it: domains resolved, `element` set for arrays.
 
     `room` is what the server would cut or round a value to without a word: the characters of a varchar, trailing blanks
-    being dropped; the digits of a second.
+    being dropped; the digits of a second. `fields` are those of an interval that has only some (`year to month`): the
+    server would drop the others.
     """
 
     name: str
@@ -37,6 +39,7 @@ class WireType:
     is_enum: bool = False
     element: WireType | None = None
     room: int | None = None
+    fields: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class CopyEncoder:
         except NulBytesError as error:
             raise LoadError(
                 f"column {column.name!r} holds NUL bytes, which PostgreSQL text cannot: "
-                f"{error.rows} of {batch.num_rows} rows",
+                f"{error.rows} of {counted(batch.num_rows, 'row')}",
                 where=self._where,
                 fix="remove them in a transform, or load the column as binary",
             ) from error
@@ -109,6 +112,8 @@ def takes(spelling: str, target: WireType) -> bool:
     if target.element is not None:
         inner = spelling[5:-1] if spelling.startswith("list<") else ""
         return bool(inner) and takes(inner, target.element)
+    if target.fields is not None:
+        return False
     if target.name == "jsonb":
         return spelling == "json" or spelling.startswith(("struct<", "list<"))
     if target.name in _INTEGERS or target.name == "numeric":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from penstock.errors import ConfigError, Fault, PenstockError
+from penstock.errors import ConfigError, Fault, LoadError, PenstockError
 
 _TRANSIENT = ("08", "53", "40", "57P", "55P03")
 _CONFIG = ("42", "28", "3D", "3F", "0A", "25006", "2BP01", "55006", "57014")
 _DATA = ("22", "23", "21", "44", "54", "P0")
+_TARGET_CHANGED = ("42P01", "42703")  # a table or column that was there when the load was planned
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 _PLACE = re.compile(r", line \d+, column ([^:]+)$")
 
@@ -80,6 +81,8 @@ def _explain_server(error: BaseException, where: str, kind: type[PenstockError])
     fix = _FIXES.get(state) or (_READ_AS_TEXT if state.startswith("22") else None)
     if state.startswith(_CONFIG) and kind is PenstockError:
         return ConfigError(what, where=where, fix=fix)
+    if kind is LoadError and state in _TARGET_CHANGED:
+        return kind(what, where=where, fix="run again: it is planned from the table as it is now", fault="transient")
     return kind(what, where=where, fix=fix, fault=fault_of(state), retryable=state.startswith(_TRANSIENT))
 
 

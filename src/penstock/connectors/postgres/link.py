@@ -10,9 +10,10 @@ from penstock.connectors.postgres.connect import Session
 from penstock.connectors.postgres.copy_in import CopyTarget, copy_rows
 from penstock.connectors.postgres.dialect import TargetColumn, native_type, target_columns
 from penstock.connectors.postgres.encode import CopyEncoder, EncodedColumn, takes
+from penstock.connectors.postgres.exact import changed_text
 from penstock.connectors.postgres.names import quote, quote_table
 from penstock.connectors.sql.link import Stamp, Value
-from penstock.errors import CommitUnknownError, LoadError
+from penstock.errors import CommitUnknownError, LoadError, counted
 from penstock.failpoints import failpoint
 from penstock.values import Connection, TableName, TableSchema
 
@@ -162,15 +163,16 @@ class PostgresLink:
     def _refuse_changed(self, stage: TableName, columns: dict[str, TargetColumn]) -> None:
         """A modifier (bit(4), numeric(5,1)[]) cuts and rounds in a cast: compare with the cast to the bare type."""
         for name, column in columns.items():
+            changed, params = changed_text(name, column.wire.name, column.native)
             bare = str(self.query("SELECT format_type($1::int8::oid, -1)", (column.wire.oid,))[0][0])
-            if bare == column.native:
-                continue
-            cell = quote(name)
-            changed = f"{cell}::{bare} IS DISTINCT FROM {cell}::{column.native}::{bare}"
-            rows = self.query(f"SELECT count(*) FROM {quote_table(stage)} WHERE {changed}")[0][0]
+            if bare != column.native:
+                cell = quote(name)
+                changed += f" OR {cell}::{bare} IS DISTINCT FROM {cell}::{column.native}::{bare}"
+            rows = self.query(f"SELECT count(*) FROM {quote_table(stage)} WHERE {changed}", params)[0][0]
             if rows:
                 raise LoadError(
-                    f"column {name!r} holds values that {column.native} cannot hold: {rows} rows",
+                    f"column {name!r} holds values that {column.native} cannot hold as they are: "
+                    f"{counted(rows, 'row')}",
                     where=self.session.where,
                     fix="change the column's type under `columns:`, or the value in a transform",
                 )

@@ -130,10 +130,12 @@ def relay_in(link: PostgresLink, table: TableName, schema: TableSchema, chunks: 
     there = target_columns(link, table)
     unequal = [f.name for f in schema.fields if f.name not in there or there[f.name].field.type != f.type]
     if unequal:  # COPY BINARY would load most such pairs without an error, as garbage
-        raise ConfigError(
-            f"the bytes of {', '.join(map(repr, unequal))} are not of the types that {table} has",
+        raise LoadError(
+            f"the table {table} is gone, or has no longer the columns or types it had when the load was planned: "
+            f"{', '.join(map(repr, unequal))}",
             where=str(table),
-            fix="this is a mistake of the plan: please report it; `relay: false` goes round it",
+            fix="run again: it is planned from the table as it is now",
+            fault="transient",
         )
     target = CopyTarget(table, schema.names, freeze=table in link.fresh)
     return link.session.wait(relay_chunks(link.session.raw, target, aiter(chunks)))

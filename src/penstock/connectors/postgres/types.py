@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -73,7 +74,7 @@ _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)(\[\])?")
 ARRAY_MARK = "penstock: array of several dimensions"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand
 class Column:
     """One column of a relation or query: the base type is what remains when domains are taken off."""
 

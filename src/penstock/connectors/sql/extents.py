@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from penstock.connectors.sql.link import Value
 from penstock.connectors.sql.selects import Arguments, Filter, Order, Relation, conditions_of, without_nulls
-from penstock.errors import ExtractionError
+from penstock.errors import ExtractionError, counted
 from penstock.records import dataclass
 from penstock.values import START, Bounds, Cursor, Position, ReadRequest
 
@@ -128,7 +128,7 @@ def _count_nulls(measure: Measure, request: ReadRequest, order: Order) -> int:
     count = measure.count_nulls(order)
     if policy == "fail" and count:
         raise ExtractionError(
-            f"{count} rows have no value in the cursor {order.label}: they could be missed or delivered again",
+            f"{counted(count, 'row')} without a value in the cursor {order.label}: could be missed or delivered again",
             where=request.stream,
             fix="fill the column, or choose null_cursors: include or skip",
         )

@@ -14,6 +14,7 @@ from penstock.failpoints import failpoint
 from penstock.records import dataclass
 from penstock.values import (
     Account,
+    Boundary,
     Cursor,
     Field,
     LedgerHead,
@@ -27,6 +28,11 @@ from penstock.values import (
 
 FORMAT = 1
 _CHUNK = 500  # parameters of one statement
+# The types of the columns that digests were made of lie beside them as rows of no digest that count nothing: so a
+# ledger of before needs no new column, and a version of before finds nothing it would take for a row.
+_TYPES = "types "
+_TYPES_HEAD = len(_TYPES) + 5  # and the part's number
+_TYPES_PART = 1000  # ASCII characters; an index entry of PostgreSQL ends at 2,700 bytes
 
 _POSITION = ("cursor_value", "resume_value", "chain_end", "horizon", "source_identity")
 _HEAD = ("target", "stream", "owner", "generation", "epoch", "sequence", *_POSITION)
@@ -175,15 +181,18 @@ class LedgerTables:
 
     # -- boundary ----------------------------------------------------------------------------------------------------
 
-    def boundary(self, link: SqlLink, key: str) -> dict[str, int]:
+    def boundary(self, link: SqlLink, key: str) -> Boundary:
         where = f"WHERE {self.dialect.quote('target')} = {self.dialect.mark(1)}"
         rows = link.query(f"{self._select(self.edge, ('digest', 'rows'))} {where}", [key])
-        return {str(digest): int(count) for digest, count in rows}
+        parts = sorted(str(text) for text, _ in rows if str(text).startswith(_TYPES))
+        digests = {str(text): int(count) for text, count in rows if not str(text).startswith(_TYPES)}
+        types = json.loads("".join(part[_TYPES_HEAD:] for part in parts)) if parts else {}
+        return Boundary(digests, types)
 
-    def write_boundary(self, link: SqlLink, key: str, boundary: Mapping[str, int]) -> None:
+    def write_boundary(self, link: SqlLink, key: str, boundary: Boundary) -> None:
         table, quoted = self.dialect.table(self.edge), self.dialect.quote("target")
         link.execute(f"DELETE FROM {table} WHERE {quoted} = {self.dialect.mark(1)}", [key])
-        rows = list(boundary.items())
+        rows = [*boundary.rows.items(), *((part, 0) for part in _types_in_parts(boundary.types))]
         columns = self.dialect.columns(("target", "digest", "rows"))
         for start in range(0, len(rows), _CHUNK // 3):
             share = rows[start : start + _CHUNK // 3]
@@ -234,9 +243,9 @@ class SqlLedger:
         with linked(self.look) as link:
             return self.tables.history(link, target_key(table), limit) if self.tables.exist(link) else []
 
-    def boundary(self, table: TableName) -> Mapping[str, int]:
+    def boundary(self, table: TableName) -> Boundary:
         with linked(self.look) as link:
-            return self.tables.boundary(link, target_key(table)) if self.tables.exist(link) else {}
+            return self.tables.boundary(link, target_key(table)) if self.tables.exist(link) else Boundary()
 
     def set_head(self, table: TableName, head: LedgerHead, *, expected_epoch: int) -> None:
         key = target_key(table)
@@ -255,6 +264,12 @@ class SqlLedger:
                 failpoint("commit.ledger_written")
                 link.commit()
             failpoint("commit.committed")
+
+
+def _types_in_parts(types: Mapping[str, str]) -> list[str]:
+    text = json.dumps(types, separators=(",", ":")) if types else ""
+    starts = range(0, len(text), _TYPES_PART)
+    return [f"{_TYPES}{i:04d} {text[start : start + _TYPES_PART]}" for i, start in enumerate(starts)]
 
 
 def _position_values(position: Position) -> dict[str, Value]:

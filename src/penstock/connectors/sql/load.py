@@ -330,9 +330,9 @@ class SqlLoadSession:
             found = self._find_receipt(link)
         if found is None:
             raise LoadError(
-                f"the connection broke at COMMIT, and the ledger says that the load of {plan.target} is not in",
-                where=str(plan.target),
-                fix="run again: it resumes where the table stands",
+                f"{error.what}; the ledger says that the load of {plan.target} is not in",
+                where=error.where or str(plan.target),
+                fix=error.fix or "run again: it resumes where the table stands",
                 fault="transient",
             ) from error
         return replace(found, repeated=False)

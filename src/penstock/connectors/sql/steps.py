@@ -19,7 +19,7 @@ from penstock.connectors.sql.statements import (
     upsert_from,
     winning_rows,
 )
-from penstock.errors import LoadError
+from penstock.errors import LoadError, counted
 from penstock.failpoints import failpoint
 from penstock.records import dataclass
 from penstock.values import (
@@ -187,7 +187,7 @@ class StepRunner:
     def _expect(self, written: int, given: int) -> None:
         if written != given:
             raise LoadError(
-                f"the server wrote {written} rows into {self._plan.target} where {given} were staged",
+                f"the server wrote {counted(written, 'row')} into {self._plan.target} where {given} were staged",
                 where=str(self._plan.target),
                 fault="internal",
             )
@@ -198,7 +198,7 @@ class StepRunner:
         missing = int(self._link.query(count_null_keys(self._dialect, table, key))[0][0])
         if missing:
             raise LoadError(
-                f"{missing} rows have no value in the key ({', '.join(key)})",
+                f"{counted(missing, 'row')} without a value in the key ({', '.join(key)})",
                 where=str(self._plan.target),
                 fix="choose a write_key that is never NULL, or drop those rows in a transform",
             )
@@ -227,7 +227,7 @@ class StepRunner:
                 where=str(self._plan.target),
                 fix="choose a write_key that is unique, remove the duplicates, or load anew with --full-refresh",
             )
-        link.execute(dialect.create_unique_index(table, key_index_name(self._plan.target, step.key), step.key))
+        link.execute(dialect.create_unique_index(table, key_index_name(self._plan.load_id, step.key), step.key))
         failpoint("commit.schema_changed")
 
     def _swap(self) -> None:
@@ -304,7 +304,7 @@ def quarantine_name(target: str) -> str:
     return f"{target.encode()[:37].decode(errors='ignore')}_{digest}__quarantine"
 
 
-def key_index_name(table: TableName, key: Sequence[str]) -> str:
-    """The same for the same table and key, short enough everywhere."""
-    digest = hashlib.sha256("\x1f".join((str(table), *key)).encode()).hexdigest()[:12]
+def key_index_name(load_id: str, key: Sequence[str]) -> str:
+    """Of this load alone: a table that somebody renamed keeps its index, and the index its name."""
+    digest = hashlib.sha256("\x1f".join((load_id, *key)).encode()).hexdigest()[:12]
     return f"penstock_key_{digest}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from penstock.connectors.sql.dialect import Dialect
 from penstock.connectors.sql.link import Connect, SqlLink, Stamp, Value, linked, transaction
-from penstock.errors import LoadError
+from penstock.errors import LoadError, counted
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks
 from penstock.records import dataclass
@@ -49,7 +49,9 @@ def copy_checked(link: SqlLink, table: TableName, schema: TableSchema, feed: Fee
     """Bulk load; the server's count must be ours."""
     count = link.copy_in(table, schema, cast("Iterable[pa.RecordBatch]", feed), stamp)
     if count != feed.rows:
-        raise LoadError(f"the server took {count} rows of {feed.rows} sent", where=str(table), fault="internal")
+        raise LoadError(
+            f"the server took {counted(count, 'row')} of {feed.rows} sent", where=str(table), fault="internal"
+        )
     return count
 
 

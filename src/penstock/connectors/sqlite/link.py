@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from penstock.connectors.sql.link import Stamp, Value
 from penstock.connectors.sqlite.cells import to_cell, to_cells
 from penstock.connectors.sqlite.dialect import SQLITE
-from penstock.connectors.sqlite.explain import safe_message
+from penstock.connectors.sqlite.explain import safe_message, target_changed
 from penstock.connectors.sqlite.locks import FileLock, lock_path, sweep_locks
 from penstock.errors import CommitUnknownError, Fault, FencedError, LoadError
 from penstock.values import TableName, TableSchema
@@ -105,8 +105,11 @@ class SqliteLink:
         except sqlite3.Error as error:
             if self._connection.in_transaction:  # SQLite says no: it is not committed, and can be rolled back
                 raise self._explain(error) from error
+            told, fix = safe_message(error)
             raise CommitUnknownError(
-                f"SQLite failed at COMMIT: {error}", where=self._path, fix="run again: the ledger tells what is in"
+                f"SQLite failed at COMMIT: {told}",
+                where=self._path,
+                fix=fix or "run again: the ledger tells what is in",
             ) from error
 
     def rollback(self) -> None:
@@ -133,7 +136,16 @@ class SqliteLink:
 
     def lock(self, key: str, holder: str, wait_seconds: float) -> str | None:
         self.execute(f"PRAGMA busy_timeout = {int(wait_seconds * 1000)}")
-        taken = FileLock.take(lock_path(self._path, key), holder, wait_seconds)
+        path = lock_path(self._path, key)
+        try:
+            taken = FileLock.take(path, holder, wait_seconds)
+        except OSError as error:
+            raise LoadError(
+                f"the lock file {path.name} cannot be written: {error.strerror}",
+                where=self._path,
+                fix="make the folder writable; a lock file that another user's run left: remove it once that has ended",
+                fault="config",
+            ) from error
         if isinstance(taken, str):
             return taken
         self._locks[key] = taken
@@ -165,6 +177,9 @@ class SqliteLink:
             )
         wire = isinstance(error, sqlite3.OperationalError)
         told, fix = safe_message(error)
+        if wire and target_changed(error):
+            fix = "run again: it is planned from the table as it is now"
+            return LoadError(f"SQLite: {told}", where=self._path, fix=fix, fault="transient")
         fault: Fault = "transient" if wire and _is_io(code) else "data"
         return LoadError(f"SQLite: {told}", where=self._path, fix=fix, fault=fault)
 

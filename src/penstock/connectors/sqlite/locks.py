@@ -11,6 +11,7 @@ import glob
 import hashlib
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from penstock.records import dataclass
@@ -28,9 +29,10 @@ def sweep_locks(database: str) -> None:
     if not os.access(folder, os.W_OK):
         return
     for path in folder.glob(f"{glob.escape(Path(database).name)}.{'[0-9a-f]' * 12}.lock"):
-        found = FileLock.take(path, "", 0)
-        if isinstance(found, FileLock):
-            found.release()
+        with suppress(OSError):  # another user's: it stays
+            found = FileLock.take(path, "", 0)
+            if isinstance(found, FileLock):
+                found.release()
 
 
 @dataclass(slots=True)

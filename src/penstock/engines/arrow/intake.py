@@ -11,7 +11,7 @@ from penstock.failpoints import failpoint
 from penstock.loading.boundary import BoundaryFilter
 from penstock.protocols import Move
 from penstock.records import dataclass
-from penstock.values import Batch, Cursor, Split
+from penstock.values import Batch, Boundary, Cursor, Into, Split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +24,7 @@ class Parcel:
     rows: pa.RecordBatch
     cursors: pa.Array | None = None
     lease: Lease | None = None
+    into: Into = "target"
 
     def discard(self) -> None:
         if self.lease is not None:
@@ -55,9 +56,13 @@ class Intake:
     def is_finished(self) -> bool:
         return all(lane.is_closed() for lane in self.lanes)
 
-    def boundary(self) -> dict[str, int] | None:
+    def boundary(self) -> Boundary | None:
         """Digests of the rows that the next read will see again."""
         return self._boundary.collected() if self._boundary is not None else None
+
+    def unrecognised(self) -> tuple[str, ...]:
+        """Columns that changed such that rows given on may have been delivered before."""
+        return self._boundary.unrecognised() if self._boundary is not None else ()
 
     def _read_splits(self) -> None:
         while True:
@@ -94,7 +99,7 @@ class Intake:
         if kept.rows.num_rows:
             self._crew.signal()
             lease = self._crew.lease(kept.rows.nbytes, lane.is_attended)
-            lane.put(Parcel(kept.rows, kept.cursors, lease))
+            lane.put(Parcel(kept.rows, kept.cursors, lease, kept.into))
 
     def _note_reached(self, cursor: Cursor | None) -> None:
         if cursor is not None and (self.reached is None or cursor.value > self.reached.value):  # type: ignore[operator]

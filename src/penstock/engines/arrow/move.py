@@ -114,6 +114,7 @@ class _Mover:
             reached=intake.reached,
             boundary=intake.boundary(),
             digest=_combined(shapers) if self._job.shape.digest else None,
+            unrecognised=intake.unrecognised(),
         )
         if tally.returned != tally.written + tally.quarantined:
             raise LoadError(

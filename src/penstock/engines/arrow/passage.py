@@ -59,7 +59,7 @@ class Passage:
             parcel = next(rest, None)
 
     def _shape_rows(self, crew: Crew, shaped: Lane[Parcel]) -> None:
-        for parcel in self._parcels(crew):
+        for parcel in self._given(crew):
             results = [Parcel(rows) for rows in self.shaper.shape_rows(parcel.rows, parcel.cursors)]
             assert parcel.lease is not None
             if results:
@@ -79,8 +79,17 @@ class Passage:
 
     def _released(self, crew: Crew) -> Iterator[tuple[pa.RecordBatch, pa.Array | None]]:
         """Rows handed to a transform that gathers them where it likes: they leave the queues' budget."""
-        for parcel in self._parcels(crew):
+        for parcel in self._given(crew):
             yield parcel.rows, parcel.cursors
+            parcel.discard()
+
+    def _given(self, crew: Crew) -> Iterator[Parcel]:
+        """What is to be shaped; the rows that the source set aside stay so."""
+        for parcel in self._parcels(crew):
+            if parcel.into == "target":
+                yield parcel
+                continue
+            self.shaper.set_aside(parcel.rows)
             parcel.discard()
 
     def _parcels(self, crew: Crew) -> Iterator[Parcel]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from penstock.engines.arrow.budget import ByteBudget, HaltedError
 from penstock.engines.arrow.crew import Crew, Task
 from penstock.engines.arrow.move import abandon
-from penstock.errors import LoadError
+from penstock.errors import LoadError, counted
 from penstock.failpoints import failpoint
 from penstock.protocols import Chunks, LoadSession, Move, Moved, Progress
 from penstock.values import Encoding, Piece, Split, Tally
@@ -103,7 +103,9 @@ class _Relay:
         read = written if None in self._read else sum(rows for rows in self._read if rows is not None)
         if read != written:
             raise LoadError(
-                f"the source sent {read} rows, the destination took {written}", fix="run again", fault="transient"
+                f"the source sent {counted(read, 'row')}, the destination took {written}",
+                fix="run again",
+                fault="transient",
             )
         return Tally(read=read, given=read, returned=read, written=written, size_bytes=self._size_bytes)
 

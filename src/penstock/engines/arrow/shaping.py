@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from penstock.engines.arrow.columns import with_added
 from penstock.engines.arrow.types import fit_column, fit_rows
-from penstock.errors import ContractError, TransformError
+from penstock.errors import ContractError, TransformError, counted
 from penstock.loading.digest import TableDigest
 from penstock.records import dataclass
 
@@ -70,7 +70,7 @@ class Shaper:
             rows, self.shape.schema, quarantine=self.shape.on_bad_value == "quarantine", position=position
         )
         if fitted.rejected is not None:
-            self._set_aside(fitted.rejected)
+            self._keep_aside(fitted.rejected)
         if fitted.rows.num_rows and self.shape.digest:
             self._add_digest(fitted.rows)
         yield from cut(fitted.rows)
@@ -88,13 +88,18 @@ class Shaper:
             cursors = fit_column(cursors, self.shape.schema.field(name))
         return rows.append_column(name, cursors)
 
-    def _set_aside(self, rejected: pa.RecordBatch) -> None:
+    def set_aside(self, rejected: pa.RecordBatch) -> None:
+        """Rows that their source could not read: they go round the transform."""
+        self.returned += rejected.num_rows
+        self._keep_aside(rejected)
+
+    def _keep_aside(self, rejected: pa.RecordBatch) -> None:
         self.quarantined.append(rejected)
         self._quarantined_bytes += rejected.nbytes
         if self._quarantined_bytes > _MOST_QUARANTINED_BYTES:
             rows = sum(batch.num_rows for batch in self.quarantined)
             raise ContractError(
-                f"{rows} rows do not fit the table: too many to set aside",
+                f"{counted(rows, 'row')} of the load do not fit the table: too many to set aside",
                 fix="correct the column types under `columns:` or in a transform; quarantine is for exceptions",
             )
 

@@ -8,21 +8,14 @@ from collections.abc import Callable
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
-from penstock.errors import ConfigError, ContractError
+from penstock.errors import ConfigError, ContractError, counted
 from penstock.records import dataclass
+from penstock.schema.quarantine import QUARANTINE_SCHEMA
 from penstock.schema.types import to_arrow_schema, to_arrow_type
 from penstock.values import Field, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-QUARANTINE_SCHEMA = TableSchema(
-    (
-        Field("_penstock_rule", "string", nullable=False),
-        Field("_penstock_position", "int64", nullable=False),
-        Field("row", "json", nullable=False),
-    )
-)
 
 # days and microseconds from 1970 to the first and the last moment of the years 1 to 9999
 _DAYS = (-719_162, 2_932_896)
@@ -257,7 +250,10 @@ def _no_cast_error(source: pa.DataType, field: Field) -> ConfigError:
 
 
 def _misfit_error(wrong: dict[Field, pa.BooleanArray], rows: int) -> ContractError:
-    parts = [f"column {field.name!r}: {mask.true_count} of {rows} rows {_rule(field)}" for field, mask in wrong.items()]
+    parts = [
+        f"column {field.name!r}: {mask.true_count} of {counted(rows, 'row')} {_rule(field)}"
+        for field, mask in wrong.items()
+    ]
     return ContractError(
         "; ".join(parts),
         fix="widen the column, correct the rows at the source, read them as text (columns: {NAME: string}), cast in a "

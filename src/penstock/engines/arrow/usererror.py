@@ -27,6 +27,7 @@ _SPEAK_OF_CODE: Final = frozenset(
 )
 _CORRECT: Final = "correct the transform; `penstock preview` shows the rows it gets"
 _LOOK_AT_DEBUG: Final = "the error's own text is left out, as it may quote rows: `--debug` shows it"
+_EXTRAS: Final = ("polars", "pandas")
 _LOOK_ELSEWHERE: Final = f"{_LOOK_AT_DEBUG}, and so does `penstock test` on a fixture"
 
 
@@ -38,18 +39,25 @@ def user_error(error: BaseException, path: Path | None, what: str, *, fallback: 
             where=fallback,
             fix="raise settings.memory, or have the transform gather less",
         )
+    where = (_user_line(error, path) if path is not None else None) or fallback
     if "not suitable for replacement scan" in str(error):
         return TransformError(
             f"{what} read a relation by duckdb.sql(), which is another database",
-            where=(_user_line(error, path) if path is not None else None) or fallback,
+            where=where,
             fix="use the relation's own methods: df.query('t', 'SELECT ... FROM t'), df.filter(...), df.project(...)",
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return TransformError(
+            f"{what} needs {error.name}, which is not installed",
+            where=where,
+            fix=f"pip install 'penstock[{error.name}]'",
         )
     kind = "SystemExit (sys.exit)" if isinstance(error, SystemExit) else type(error).__name__
     told = type(error).__name__ in _SPEAK_OF_CODE
     text = f": {_first_line(error)}" if told else ""
     return TransformError(
         f"{what} raised {kind}{text}",
-        where=(_user_line(error, path) if path is not None else None) or fallback or (str(path) if path else None),
+        where=where or (str(path) if path else None),
         fix=_CORRECT if told else _LOOK_ELSEWHERE if path is not None else _LOOK_AT_DEBUG,
     )
 

@@ -179,7 +179,7 @@ class MemoryLoad:
             loads=(*state.loads, history_row(plan, account, receipt, self.epoch)),
         )
         if account.boundary is not None:
-            state = replace(state, boundaries={**state.boundaries, plan.target: dict(account.boundary)})
+            state = replace(state, boundaries={**state.boundaries, plan.target: account.boundary})
         failpoint("commit.ledger_written")
         self.store.state = state
         failpoint("commit.committed")

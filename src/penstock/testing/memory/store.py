@@ -8,7 +8,7 @@ from dataclasses import field, replace
 
 from penstock.errors import FencedError
 from penstock.records import dataclass
-from penstock.values import LedgerHead, LedgerRow, LoadId, TableName, TableSchema, utc_now
+from penstock.values import Boundary, LedgerHead, LedgerRow, LoadId, TableName, TableSchema, utc_now
 
 Row = dict[str, object]
 
@@ -21,7 +21,7 @@ class State:
     schemas: Mapping[TableName, TableSchema] = field(default_factory=dict)
     heads: Mapping[TableName, LedgerHead] = field(default_factory=dict)
     loads: tuple[LedgerRow, ...] = ()
-    boundaries: Mapping[TableName, Mapping[str, int]] = field(default_factory=dict)
+    boundaries: Mapping[TableName, Boundary] = field(default_factory=dict)
     dirty: Mapping[TableName, tuple[Row, ...]] = field(default_factory=dict)
     quarantine: Mapping[TableName, tuple[Row, ...]] = field(default_factory=dict)
 
@@ -85,8 +85,8 @@ class MemoryLedger:
         rows = [row for row in self._store.state.loads if row.target == str(table)]
         return rows[::-1][:limit]
 
-    def boundary(self, table: TableName) -> Mapping[str, int]:
-        return self._store.state.boundaries.get(table, {})
+    def boundary(self, table: TableName) -> Boundary:
+        return self._store.state.boundaries.get(table, Boundary())
 
     def set_head(self, table: TableName, head: LedgerHead, *, expected_epoch: int) -> None:
         with self._store.changed:

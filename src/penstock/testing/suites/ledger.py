@@ -13,7 +13,7 @@ from penstock.protocols import Destination
 from penstock.testing.loads import Loads, account_for, write
 from penstock.testing.suites.destination import DestinationSeat
 from penstock.testing.suites.rows import SCHEMA, as_table, make_rows
-from penstock.values import CommitReceipt, Cursor, LoadId, Position, TableName, load_id_of
+from penstock.values import Boundary, CommitReceipt, Cursor, LoadId, Position, TableName, load_id_of
 
 POSITIONS = [
     Position(Cursor("int", 2**62), Cursor("int", -(2**62))),
@@ -54,7 +54,7 @@ class LedgerSuite:
         ledger = loads.destination.ledger()
         assert ledger.heads([seat.target]) == {}
         assert list(ledger.history(seat.target, 10)) == []
-        assert ledger.boundary(seat.target) == {}
+        assert ledger.boundary(seat.target) == Boundary()
         assert ledger.find(LoadId("0" * 32)) is None
 
     def test_spec02_a_load_moves_the_head(self, seat: DestinationSeat, loads: Loads) -> None:
@@ -107,13 +107,14 @@ class LedgerSuite:
         )
 
     def test_spec08_the_boundary_is_kept_until_another_is_given(self, seat: DestinationSeat, loads: Loads) -> None:
-        self.deliver(loads, boundary={"a" * 32: 2, "b" * 32: 1})
+        first = Boundary({"a" * 32: 2, "b" * 32: 1}, {"id": "int64", "name": "string"})
+        self.deliver(loads, boundary=first)
         self.deliver(loads, boundary=None)
-        assert loads.destination.ledger().boundary(seat.target) == {"a" * 32: 2, "b" * 32: 1}
-        self.deliver(loads, boundary={"c" * 32: 1})
-        assert loads.destination.ledger().boundary(seat.target) == {"c" * 32: 1}
-        self.deliver(loads, boundary={})
-        assert loads.destination.ledger().boundary(seat.target) == {}
+        assert loads.destination.ledger().boundary(seat.target) == first
+        self.deliver(loads, boundary=Boundary({"c" * 32: 1}))
+        assert loads.destination.ledger().boundary(seat.target) == Boundary({"c" * 32: 1})
+        self.deliver(loads, boundary=Boundary())
+        assert loads.destination.ledger().boundary(seat.target) == Boundary()
 
     def test_spec09_an_unfinished_chain_leaves_the_head_open(self, seat: DestinationSeat, loads: Loads) -> None:
         self.deliver(loads, unfinished=True)
@@ -157,3 +158,10 @@ class LedgerSuite:
         receipt = self.deliver(loads, position=POSITIONS[0])
         again = seat.make().ledger()
         assert again.find(receipt.load_id) == loads.destination.ledger().find(receipt.load_id)
+
+    def test_spec15_a_boundary_keeps_the_types_of_many_columns_of_any_name(
+        self, seat: DestinationSeat, loads: Loads
+    ) -> None:
+        types = {f"żółw'\"\\ {n}": "struct<a: list<decimal(38,9)>, b: string>" for n in range(500)}
+        self.deliver(loads, boundary=Boundary({"a" * 32: 1}, types))
+        assert seat.make().ledger().boundary(seat.target) == Boundary({"a" * 32: 1}, types)

@@ -322,8 +322,10 @@ def test_the_same_table_under_two_ledgers_has_two_locks(own_database: Connection
     here, there = loads_to(own_database), loads_to(replace(own_database, ledger_schema="other"))
     first = here.destination.begin(here.plan(ITEMS))
     second = there.destination.begin(there.plan(ITEMS))
-    first.abort()
-    second.abort()
+    for session, loads in ((first, here), (second, there)):
+        with pytest.raises(FencedError):  # each holds its own
+            loads.destination.begin(loads.plan(ITEMS))
+        session.abort()
 
 
 def test_a_quarantined_row_commits_with_the_load(own_database: Connection, look: Session) -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.connectors.files.infer import guess_kind
-from penstock.connectors.files.texts import BadCellError, from_text, is_exact
+from penstock.schema.texts import BadCellError, from_text, is_exact
 
 pytestmark = pytest.mark.feature("M11r")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from penstock.connectors.files import intervals
+from penstock.schema import intervals
 from penstock.schema.types import FLOATS, SIGNED, UNSIGNED, decimal_of, list_item, struct_fields, to_arrow_type
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _LEADING_ZERO = r"^-?0[0-9]"
 _EXACT_DIGITS_LENGTH = 15  # every number of so few digits survives float64
 _ZERO, _MINUS = ord("0"), ord("-")
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_UUID = r"(?i)^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$"
 _TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?$"
 
 
@@ -28,6 +29,23 @@ class BadCellError(ValueError):
     def __init__(self, index: int) -> None:
         self.index = index
         super().__init__(f"cell {index} does not fit")
+
+
+def bad_cells(length: int, check: Callable[[int, int], object]) -> list[int]:
+    """Which of so many cells are no values, by halving; `check(start, size)` raises BadCellError where one is none."""
+    found: list[int] = []
+    pending = [(0, length)]
+    while pending:
+        start, size = pending.pop()
+        try:
+            check(start, size)
+        except BadCellError:
+            half = size // 2
+            if half:
+                pending += [(start + half, size - half), (start, half)]
+            else:
+                found.append(start)
+    return found
 
 
 def is_nested(kind: str) -> bool:
@@ -85,7 +103,7 @@ def _spell_out(text: pa.Array) -> pa.Array:
 def from_text(column: pa.Array, kind: str, *, strict: bool = False) -> pa.Array:
     """Strings as the type of that spelling. Raises BadCellError for the first that is no such value.
 
-    `strict` also refuses what an inferred type would change: leading zeros, digits beyond a float64.
+    `strict` also refuses what a type that nobody named would change: leading zeros, digits beyond a float64.
     """
     parse = _parser(kind, strict=strict)
     try:
@@ -126,7 +144,7 @@ def _parser(kind: str, *, strict: bool) -> Callable[[pa.Array], pa.Array]:
     if kind in FLOATS:
         return lambda column: _parse_float(column, kind, strict=strict)
     if decimal_of(kind) is not None:
-        return lambda column: _parse_decimal(column, kind)
+        return lambda column: _parse_decimal(column, kind, strict=strict)
     return lambda column: pc.cast(column, to_arrow_type(kind))
 
 
@@ -200,10 +218,12 @@ def is_exact(text: str, value: float) -> bool:
         return value != value or value in (float("inf"), float("-inf"))  # noqa: PLR0124 - NaN
 
 
-def _parse_decimal(column: pa.Array, kind: str) -> pa.Array:
+def _parse_decimal(column: pa.Array, kind: str, *, strict: bool) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if strict:
+        _refuse_leading_zeros(column)
     target = to_arrow_type(kind)
     if pa.types.is_decimal128(target):
         return pc.cast(column, target)
@@ -217,6 +237,13 @@ def _parse_numeric(column: pa.Array) -> pa.Array:
     form = r"(?i)^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,4})?$|^[+-]?(nan|inf|infinity)$"
     _refuse(pc.invert(pc.match_substring_regex(column, form)))
     return column
+
+
+def refuse_no_uuid(column: pa.Array) -> None:
+    """Raises BadCellError for the first text that is no uuid."""
+    import pyarrow.compute as pc
+
+    _refuse(pc.invert(pc.match_substring_regex(column, _UUID)))
 
 
 def _parse_date(column: pa.Array) -> pa.Array:
