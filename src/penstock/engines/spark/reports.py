@@ -13,7 +13,7 @@ from penstock import errors
 from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.loading.digest import add_digests
 from penstock.protocols import Moved
-from penstock.values import Cursor, Json, Piece, Tally
+from penstock.values import Boundary, Cursor, Json, Piece, Tally
 from penstock.values.wire import piece_from_json, piece_to_json
 
 _MARK = "penstock task: "
@@ -39,18 +39,24 @@ def pieces_of(report: Mapping[str, Any]) -> list[Piece]:
 
 def tally_to_json(tally: Tally) -> dict[str, Json]:
     counts: dict[str, Json] = {name: getattr(tally, name) for name in _COUNTS}
-    boundary: dict[str, Json] | None = dict(tally.boundary) if tally.boundary is not None else None
+    boundary = tally.boundary
+    edge: dict[str, Json] | None = None
+    if boundary is not None:
+        edge = {"rows": dict(boundary.rows), "types": dict(boundary.types)}
     reached = tally.reached.to_json() if tally.reached is not None else None
-    return {**counts, "reached": reached, "boundary": boundary, "digest": tally.digest}
+    unrecognised: list[Json] = list(tally.unrecognised)
+    return {**counts, "reached": reached, "boundary": edge, "digest": tally.digest, "unrecognised": unrecognised}
 
 
 def tally_from_json(data: Mapping[str, Any]) -> Tally:
-    reached = data["reached"]
+    counts: dict[str, Any] = {name: int(data[name]) for name in _COUNTS}
+    reached, boundary = data["reached"], data["boundary"]
     return Tally(
-        **{name: int(data[name]) for name in _COUNTS},
+        **counts,
         reached=Cursor.from_json(reached) if reached is not None else None,
-        boundary=data["boundary"],
+        boundary=Boundary(**boundary) if boundary is not None else None,
         digest=data["digest"],
+        unrecognised=tuple(data["unrecognised"]),
     )
 
 
@@ -59,11 +65,13 @@ def sum_tallies(tallies: Sequence[Tally]) -> Tally:
     reached = [tally.reached for tally in tallies if tally.reached is not None]
     boundaries = [tally.boundary for tally in tallies if tally.boundary is not None]
     digests = [tally.digest for tally in tallies if tally.digest is not None]
+    counts: dict[str, Any] = {name: sum(getattr(tally, name) for tally in tallies) for name in _COUNTS}
     return Tally(
-        **{name: sum(getattr(tally, name) for tally in tallies) for name in _COUNTS},
+        **counts,
         reached=max(reached, key=lambda cursor: cursor.value, default=None),
         boundary=boundaries[0] if boundaries else None,
         digest=add_digests(digests) if digests else None,
+        unrecognised=tuple(sorted({name for tally in tallies for name in tally.unrecognised})),
     )
 
 
