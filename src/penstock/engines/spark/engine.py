@@ -33,7 +33,7 @@ from penstock.engines.spark.types import arrow_schema
 from penstock.errors import ConfigError, LoadError
 from penstock.protocols import Move, Moved, Transform
 from penstock.schema.types import to_arrow_schema
-from penstock.values import Connection, Split, StreamName, TableSchema
+from penstock.values import Connection, Piece, Split, StreamName, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,12 +68,12 @@ class SparkEngine:
             read = self._staged(replace(taken, begin=lambda: Pieces(StagedFiles(folder), 0)), folder)
             if not read.tally.given and not job.eager:
                 return replace(read, load=None, pieces=())
-            made = self._made(job, transform, [str(piece.work["path"]) for piece in read.pieces if piece.rows], folder)
+            made = self._made(job, transform, read.pieces, folder)
             given = replace(
                 job, reader=StagedReader(), splits=made, transform=None, shape=finished_shape(job.shape), progress=None
             )
             moved = self._load_made(given)
-        names = ("read", "deduplicated_in", "given", "size_bytes", "reached", "boundary")
+        names = ("read", "deduplicated_in", "given", "size_bytes", "reached", "boundary", "unrecognised")
         return replace(moved, tally=replace(moved.tally, **{name: getattr(read.tally, name) for name in names}))
 
     def _staged(self, job: Move, folder: Path) -> Moved:
@@ -82,8 +82,10 @@ class SparkEngine:
             return self._local.move(job)
         return Mover(self._session.get(), job, folder, relay=False).stage()
 
-    def _made(self, job: Move, transform: SparkTransform, files: Sequence[str], folder: Path) -> tuple[Split, ...]:
+    def _made(self, job: Move, transform: SparkTransform, pieces: Sequence[Piece], folder: Path) -> tuple[Split, ...]:
+        """What the transform makes of the pieces; those into quarantine go round it."""
         first = job.splits[0]
+        files = [str(piece.work["path"]) for piece in pieces if piece.rows and piece.into == "target"]
         incoming = schema_of_staged(files, to_arrow_schema(first.schema))
         session = self._session.get()
         made = transform.checked(transform.call(frame_of(session, files, incoming)), incoming)
@@ -94,7 +96,12 @@ class SparkEngine:
                 raise
             raise transform.failure(error.__cause__) from error.__cause__
         reports = [report for row in rows if (report := json.loads(row.report)) is not None]
-        return splits_of(reports, first.stream, transform.declared_for(incoming))
+        aside = [{**piece.work, "rows": piece.rows} for piece in pieces if piece.rows and piece.into == "quarantine"]
+        declared = transform.declared_for(incoming)
+        return (
+            *splits_of(reports, first.stream, declared),
+            *splits_of(aside, first.stream, declared, into="quarantine"),
+        )
 
     @contextmanager
     def arrow_of(self, frame: DataFrame) -> Iterator[pa.RecordBatchReader]:

@@ -25,7 +25,7 @@ from penstock.errors import PenstockError, TransformError
 from penstock.protocols import Chunks, Frame, Scope
 from penstock.records import dataclass
 from penstock.schema.types import to_arrow_schema
-from penstock.values import Batch, Shape, Split, SplitId, StreamName, TableSchema
+from penstock.values import Batch, Into, Shape, Split, SplitId, StreamName, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -204,16 +204,19 @@ class StagedReader:
     def read(self, split: Split) -> Iterator[Batch]:
         import pyarrow as pa
 
+        into: Into = "quarantine" if split.work["into"] == "quarantine" else "target"
         with pa.memory_map(str(split.work["path"])) as file, pa.ipc.open_stream(file) as reader:
             for rows in reader:
-                yield Batch(split.stream, rows)
+                yield Batch(split.stream, rows, into=into)
 
     def relay(self, split: Split) -> Chunks:
         raise AssertionError(f"split {split.id} is rows, not bytes")
 
 
-def splits_of(reports: Sequence[Mapping[str, Any]], stream: StreamName, schema: TableSchema) -> tuple[Split, ...]:
+def splits_of(
+    reports: Sequence[Mapping[str, Any]], stream: StreamName, schema: TableSchema, *, into: Into = "target"
+) -> tuple[Split, ...]:
     return tuple(
-        Split(SplitId(f"made-{number:05d}"), stream, schema, {"path": report["path"]}, report["rows"])
+        Split(SplitId(f"{into}-{number:05d}"), stream, schema, {"path": report["path"], "into": into}, report["rows"])
         for number, report in enumerate(reports)
     )
