@@ -87,5 +87,5 @@ def test_a_hundred_thousand_rows_at_one_cursor_value_arrive_once_and_one_more_is
     lab.moved(table)
     assert lab.moved(table).tables[0].state == "idle"
     lab.here.execute("INSERT INTO t VALUES (-1, 7)")
-    assert "more than 100000 rows lie at the boundary" in lab.refused(table)
+    assert "more than 100,000 rows lie at the boundary" in lab.refused(table)
     assert lab.there.query("SELECT count(*), count(DISTINCT id) FROM t_copy") == [(TIES, TIES)]

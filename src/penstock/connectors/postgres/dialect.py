@@ -46,30 +46,35 @@ _NATIVE = {
     "json": "jsonb",
 }
 
+# A domain is unwrapped once a type, not once a column: a recursion for each column is estimated so dear that the server
+# compiles the query, which takes longer than running it.
 _DESCRIBE = r"""
-SELECT w.number, a.attname, a.attnotnull, col_description(a.attrelid, a.attnum),
+WITH RECURSIVE columns AS (
+    SELECT w.number, a.attrelid, a.attnum, a.attname, a.attnotnull, a.attgenerated, a.atttypid, a.atttypmod
+    FROM unnest($1::text[]) WITH ORDINALITY AS w (name, number)
+    JOIN pg_attribute a ON a.attrelid = to_regclass(w.name) AND a.attnum > 0 AND NOT a.attisdropped
+), unwrapped AS (
+    SELECT y.oid AS declared, y.oid, y.typname, y.typtype, y.typbasetype, y.typtypmod, y.typelem, y.typcategory,
+           -1 AS typmod
+    FROM pg_type y WHERE y.oid IN (SELECT atttypid FROM columns)
+    UNION ALL
+    SELECT u.declared, p.oid, p.typname, p.typtype, p.typbasetype, p.typtypmod, p.typelem, p.typcategory, u.typtypmod
+    FROM unwrapped u JOIN pg_type p ON p.oid = u.typbasetype WHERE u.typtype = 'd')
+SELECT a.number, a.attname, a.attnotnull, col_description(a.attrelid, a.attnum),
        format_type(a.atttypid, a.atttypmod), a.attgenerated::text,
        b.oid::int8, b.typname::text, b.typtype::text,
-       format_type(b.oid, CASE WHEN y.typtype = 'd' THEN b.typmod ELSE a.atttypmod END),
+       format_type(b.oid, CASE WHEN b.oid <> a.atttypid THEN b.typmod ELSE a.atttypmod END),
        e.oid::int8, e.typname::text, e.typtype::text,
        (SELECT json_agg(k.attname ORDER BY i.place)::text FROM pg_index x,
                unnest(x.indkey) WITH ORDINALITY AS i (attnum, place), pg_attribute k
         WHERE x.indrelid = a.attrelid AND x.indisprimary AND a.attnum = 1
           AND k.attrelid = a.attrelid AND k.attnum = i.attnum),
        pg_get_expr(d.adbin, d.adrelid)
-FROM unnest($1::text[]) WITH ORDINALITY AS w (name, number)
-JOIN pg_attribute a ON a.attrelid = to_regclass(w.name) AND a.attnum > 0 AND NOT a.attisdropped
-JOIN pg_type y ON y.oid = a.atttypid
-CROSS JOIN LATERAL (
-    WITH RECURSIVE unwrapped AS (
-        SELECT y.oid, y.typname, y.typtype, y.typbasetype, y.typtypmod, y.typelem, y.typcategory, -1 AS typmod
-        UNION ALL
-        SELECT p.oid, p.typname, p.typtype, p.typbasetype, p.typtypmod, p.typelem, p.typcategory, u.typtypmod
-        FROM unwrapped u JOIN pg_type p ON p.oid = u.typbasetype WHERE u.typtype = 'd')
-    SELECT * FROM unwrapped WHERE typtype <> 'd') AS b
+FROM columns a
+JOIN unwrapped b ON b.declared = a.atttypid AND b.typtype <> 'd'
 LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A'
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-ORDER BY w.number, a.attnum
+ORDER BY a.number, a.attnum
 """
 _UNIQUE = """
 SELECT array_agg(a.attname::text)

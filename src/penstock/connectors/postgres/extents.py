@@ -260,9 +260,10 @@ def _ask_index(scanned: Filter, target: Target, number: int, binder: Arguments) 
     nulls = "false"
     if order.nullable and scanned.nulls:
         nulls = f"(SELECT count(*) > 0 {target.from_sql([order.is_null, *changed])})"
+    # without OFFSET 0 each mention of `high` would be planned and looked up by itself
     return (
         f"SELECT {number}, high IS NOT NULL OR nulls, high::text, NULL::text, nulls, NULL::text"
-        f" FROM (SELECT ({high}) AS high, {nulls} AS nulls) AS m"
+        f" FROM (SELECT ({high}) AS high, {nulls} AS nulls OFFSET 0) AS m"
     )
 
 
