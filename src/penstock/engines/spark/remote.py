@@ -51,7 +51,7 @@ def keeps_files(connection: Connection) -> bool:
     return plugins.connector(connection.variant).keeps_files
 
 
-def settle(variants: frozenset[str], memory_bytes: int, staging: str | None) -> None:
+def limit_systems(variants: frozenset[str], memory_bytes: int, staging: str | None) -> None:
     """Tell the systems of these variants, in the process of a task, how much of it is theirs."""
     for variant in variants:
         configure = plugins.connector(variant).configure

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from penstock.engines.arrow.budget import ByteBudget
 from penstock.engines.arrow.move import run_move
 from penstock.engines.arrow.relay import run_relay
-from penstock.engines.spark.remote import settle
+from penstock.engines.spark.remote import limit_systems
 from penstock.engines.spark.reports import TaskFailedError, error_to_json, moved_to_json, unforeseen
 from penstock.errors import ConfigError, PenstockError
 from penstock.protocols import Chunks, Move, Moved, Reader, Transform, Writer
@@ -80,7 +80,7 @@ class Orders:
                 close()
 
     def _move(self, number: int, attempt: int) -> Moved:
-        settle(self.variants, SYSTEM_BYTES, self.staging)
+        limit_systems(self.variants, SYSTEM_BYTES, self.staging)
         splits = tuple(split_from_json(item) for item in json.loads(self.groups[number]))
         job = Move(
             reader=self.reader,
