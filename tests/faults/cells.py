@@ -182,7 +182,8 @@ class Cell:
         assert self.processes() == []
         assert self.destination.litter() == []
         assert self.source.litter() == []
-        assert sorted(self.temporary.rglob("*")) == []
+        found = sorted(self.temporary.rglob("*"))
+        assert found == [], [str(f.relative_to(self.temporary)) for f in found]
         self.check_ledger()
 
 

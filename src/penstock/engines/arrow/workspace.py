@@ -68,6 +68,7 @@ class Workspace:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._lock.close()
                 self._folder = self._lock = None
+            _sweep(self._place)  # also where this run needed no folder: what a killed one left goes with the next run
 
     def _open_database(self, folder: Path) -> Any:
         import duckdb
@@ -84,13 +85,25 @@ class Workspace:
 
     def _open_folder(self) -> Path:
         if self._folder is None:
-            parent = self._parent or Path(tempfile.gettempdir())
-            parent.mkdir(parents=True, exist_ok=True)
-            _sweep(parent)
-            self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent))
-            self._lock = (self._folder / "lock").open("wb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._place.mkdir(parents=True, exist_ok=True)
+            _sweep(self._place)
+            self._folder, self._lock = _make_folder(self._place)
         return self._folder
+
+    @property
+    def _place(self) -> Path:
+        return self._parent or Path(tempfile.gettempdir())
+
+
+def _make_folder(parent: Path) -> tuple[Path, IO[bytes]]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent))
+        lock = (folder / "lock").open("wb")
+        with contextlib.suppress(BlockingIOError):  # somebody sweeps, and found it before it was locked
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (folder / "lock").exists():
+                return folder, lock
+        lock.close()
 
 
 def _sweep(parent: Path) -> None:
