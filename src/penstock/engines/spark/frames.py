@@ -19,6 +19,7 @@ from penstock.engines.arrow.frames import FrameKind
 from penstock.engines.arrow.reference import PYSPARK, UserFunction, importable
 from penstock.engines.arrow.usererror import user_error
 from penstock.engines.scope import PLANNING, TransformContext, scope_of
+from penstock.engines.spark.connect import lost_server
 from penstock.engines.spark.session import HeldSession
 from penstock.engines.spark.types import for_spark, spark_schema, table_schema
 from penstock.errors import PenstockError, TransformError
@@ -96,9 +97,13 @@ class SparkTransform:
         try:
             with importable(self.user.path.parent):
                 made = self.user.function(*arguments)
+                _ = getattr(made, "schema", None)  # a Connect frame looks at what it is made of only when asked
         except PenstockError:
             raise
         except (Exception, SystemExit) as error:
+            lost = lost_server(error)
+            if lost is not None:
+                raise lost from error
             raise user_error(error, self.user.path, self.name, fallback=self.user.where) from error
         if not hasattr(made, "mapInArrow") or not hasattr(made, "schema"):
             raise TransformError(

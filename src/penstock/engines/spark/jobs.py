@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYetError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from signal import SIGINT
 from typing import TYPE_CHECKING, TypeVar
 
+from penstock.engines.spark.connect import is_connect
 from penstock.engines.spark.reports import error_of_job
-from penstock.engines.spark.session import is_connect
 from penstock.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _tagged(session: SparkSession, tag: str) -> Iterator[None]:
 
 def _cancel(session: SparkSession, tag: str) -> None:
     if is_connect(session):
-        session.interruptTag(tag)
+        with suppress(Exception):  # a server that is gone runs no job
+            session.interruptTag(tag)
     else:
         session.sparkContext.cancelJobsWithTag(tag)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock import errors
+from penstock.engines.spark.connect import lost_server
 from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.loading.digest import add_digests
 from penstock.protocols import Moved
@@ -113,6 +114,9 @@ def error_of_job(error: Exception) -> PenstockError:
         )
     if "stopped SparkContext" in text or "SparkContext was shut down" in text or "SESSION_CLOSED" in text:
         return ConfigError("the Spark session was closed while the load ran", fix="keep it open until the run ends")
+    lost = lost_server(error)
+    if lost is not None:
+        return lost
     if any(word in text for word in _LOST):
         return LoadError(
             "Spark lost the tasks of the load more often than it tries them again",

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.engines.spark.connect import LOOPBACK, connected, is_connect, is_elsewhere, without_token
 from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
 from penstock.values import Secret
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'penstock[spark]'"
 _GIB = 1 << 30
 _OLDEST = (4, 0)
-_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +62,23 @@ class HeldSession:
 
     @property
     def is_local(self) -> bool:
-        """Whether tasks run on this machine and see its files. Starts no session."""
+        """Whether tasks run on this machine and see its files. Starts no JVM, but asks a server of this machine."""
         known = self._known()
         if known is not None:
-            return runs_here(known)
-        return self._options.remote is None and self._options.master.startswith("local")
+            return runs_here(known if self._given is None else self.get())
+        if self._options.remote is None:
+            return self._options.master.startswith("local")
+        # behind a port of this machine there may be a cluster
+        return not is_elsewhere(self._options.remote.reveal()) and runs_here(self.get())
 
     @property
     def place(self) -> str:
         """Where tasks run, for people; no token of an address is in it. Starts no session."""
         known = self._known()
-        if known is not None:
+        if known is not None and (known is not self._made or self._options.remote is None):
             return f"Connect at {known.client.host}" if is_connect(known) else str(known.sparkContext.master)
         if self._options.remote is not None:
-            return _without_token(self._options.remote.reveal())
+            return without_token(self._options.remote.reveal())
         return self._options.master
 
     def _known(self) -> SparkSession | None:
@@ -129,11 +132,12 @@ def _active() -> SparkSession | None:
 
 
 def _make(options: SparkOptions) -> SparkSession:
-    builder = _import_pyspark().SparkSession.builder.appName("penstock")
+    spark_sql = _import_pyspark()
+    if options.remote is not None:
+        return connected(options.remote.reveal(), settings_of(options))
+    builder = spark_sql.SparkSession.builder.appName("penstock")
     for key, value in settings_of(options).items():
         builder = builder.config(key, value)
-    if options.remote is not None:
-        return _connected(builder, options.remote.reveal())
     _require_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with _own_signals():
@@ -222,27 +226,6 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _connected(builder: Any, address: str) -> SparkSession:
-    try:
-        session: SparkSession = builder.remote(address).getOrCreate()
-        session.range(1).count()
-    except Exception as error:  # noqa: BLE001 - neither text nor traceback is kept: both may hold the token
-        raise ConfigError(
-            f"the Spark Connect server cannot be used: {type(error).__name__}",
-            where=_without_token(address),
-            fix="start it, or correct settings.spark.remote; pip install 'pyspark[connect]' brings what it needs",
-        ) from None
-    return session
-
-
-def _without_token(address: str) -> str:
-    return address.partition(";")[0]
-
-
-def is_connect(session: SparkSession) -> bool:
-    return ".connect." in type(session).__module__
-
-
 def is_stopped(session: SparkSession) -> bool:
     if is_connect(session):
         return bool(session.is_stopped)
@@ -252,6 +235,5 @@ def is_stopped(session: SparkSession) -> bool:
 def runs_here(session: SparkSession) -> bool:
     """Whether its tasks run on this machine, in processes that see its files."""
     if is_connect(session):
-        there = session.client.host not in _HERE
-        return not there and str(session.conf.get("spark.master", "")).startswith("local")
+        return session.client.host in LOOPBACK and str(session.conf.get("spark.master", "")).startswith("local")
     return str(session.sparkContext.master).startswith("local")
