@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock import plugins
+from penstock.engines.spark.jars import check_jar
 from penstock.engines.spark.remote import RemoteReader
 from penstock.engines.spark.reports import error_of_job
 from penstock.engines.spark.task import Orders, row_task
 from penstock.errors import ConfigError, ExtractionError, PenstockError
 from penstock.protocols import Chunks
 from penstock.records import dataclass
-from penstock.values import Batch, Jar, Split
+from penstock.values import Batch, Split
 from penstock.values.wire import split_from_json
 
 if TYPE_CHECKING:
@@ -114,18 +114,6 @@ def _add_driver(session: SparkSession, reader: JdbcReader) -> None:
                 fix="run `penstock install-jars` where a Maven repository is reachable and set PENSTOCK_JARS to its "
                 f"folder, or start the session with spark.jars.packages={jar.coordinates}",
             ) from None
-
-
-def check_jar(path: Path, jar: Jar) -> None:
-    """Raises ConfigError where the file is not the one that is pinned."""
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != jar.sha256:
-        raise ConfigError(
-            f"the checksum of {path.name} is not that of {jar.coordinates}",
-            where=str(path),
-            fix="remove the file and run `penstock install-jars` again; a mirror that goes on serving it is not to be "
-            "trusted",
-        )
 
 
 def _explain(error: Exception, reader: JdbcReader) -> PenstockError:
