@@ -217,3 +217,16 @@ def test_a_system_without_jdbc_is_refused_where_it_is_written(tmp_path: Path, sp
     result = lab.run(spark)
     assert "variant 'sqlite' is not read through JDBC" in str(result.errors)
     assert lab.rows() is None
+
+
+def test_a_spark_frame_of_rows_read_through_jdbc_keeps_moments(
+    tmp_path: Path, postgres_url: str, spark: object
+) -> None:
+    lab = lab_of(tmp_path / "lab", postgres_url, name="src_lab.moments", transform="t.py::same")
+    lab.source.execute("CREATE TABLE moments AS SELECT 1 AS id, '2024-05-01 12:00:00.000001+02'::timestamptz AS at")
+    (lab.folder / "t.py").write_text(
+        "from pyspark.sql import DataFrame\n\n\ndef same(rows: DataFrame) -> DataFrame:\n    return rows\n"
+    )
+    result = lab.run(spark)
+    assert not result.errors, result.errors
+    assert query(lab, "SELECT id, at::text FROM copy") == [(1, "2024-05-01 10:00:00.000001+00")]
