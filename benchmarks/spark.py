@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SPLITS = {"partitions_count": 2}
-TRANSFORM = """from pyspark.sql import DataFrame
+TRANSFORM = """\"\"\"A filter and one column more.\"\"\"
+
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 
