@@ -22,6 +22,7 @@ from benchmarks.measure import Reading, interleave
 from benchmarks.projects import OUT
 from benchmarks.servers import database_url, fetch_value, make_database, make_orders
 from benchmarks.small import small_figures
+from benchmarks.spark import spark_figures
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "benchmarks.md"
 BIG = ("relay", "arrow", "beside", "parquet", "csv", "upsert")
@@ -36,10 +37,11 @@ def main(arguments: Sequence[str]) -> int:
         make_database("bench_source")
         make_database("bench_target")
         rows: list[Row] = []
-        if not wishes.only or set(wishes.only) & {*BIG, "life"}:
+        if not wishes.only or set(wishes.only) & {*BIG, "life", "spark"}:
             rows = _big(wishes)
         small = life_figures(wishes.rows, wishes.runs) if not wishes.only or "life" in wishes.only else []
         small += small_figures(wishes.runs) if not wishes.only or "small" in wishes.only else []
+        small += spark_figures(wishes.runs) if not wishes.only or "spark" in wishes.only else []
     text = _page(wishes, load_before, rows, small)
     print(text)
     if not wishes.only and wishes.rows >= 5_000_000:
@@ -51,7 +53,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("only", nargs="*", help=", ".join((*BIG, "life", "small")))
+    parser.add_argument("only", nargs="*", help=", ".join((*BIG, "life", "spark", "small")))
     return parser.parse_args(arguments)
 
 

@@ -14,7 +14,7 @@ from dataclasses import field
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from penstock.errors import PluginNotFoundError
+from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from penstock.protocols import Backend, Destination, Source
-    from penstock.values import Connection
+    from penstock.protocols import Backend, Destination, Jdbc, Source
+    from penstock.values import Connection, Jar
 
 CONNECTORS = "penstock.connectors"
 BACKENDS = "penstock.backends"
@@ -54,6 +54,7 @@ class Connector:
     the docs page. `modules` are third-party imports that the extra brings; they are checked before opening. `configure`
     is told, before anything opens, how many bytes the system may use in this process, where it may spill, and how many
     seconds it may wait for another process. `keeps_files`: what a connection names are files of this machine.
+    `open_jdbc` gives what Spark's JDBC source is told, and `jars` are the driver it needs.
     """
 
     variant: str
@@ -65,6 +66,8 @@ class Connector:
     modules: tuple[str, ...] = ()
     configure: Callable[[int | None, str | None, float | None], None] | None = None
     keeps_files: bool = False
+    open_jdbc: Callable[[Connection], Jdbc] | None = None
+    jars: tuple[Jar, ...] = ()
 
 
 @dataclass(slots=True)
@@ -158,6 +161,18 @@ def open_destination(connection: Connection) -> Destination:
         )
     require_modules(found)
     return found.open_destination(connection)
+
+
+def open_jdbc(connection: Connection) -> Jdbc:
+    """Raises ConfigError for a system that is not read through JDBC."""
+    found = connector(connection.variant)
+    if found.open_jdbc is None:
+        raise ConfigError(
+            f"variant {connection.variant!r} is not read through JDBC",
+            where=f"connections.{connection.name}",
+            fix="leave out spark: {io: jdbc}",
+        )
+    return found.open_jdbc(connection)
 
 
 def require_modules(found: Connector) -> None:

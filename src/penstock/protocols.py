@@ -25,6 +25,7 @@ from penstock.values import (
     LoadPlan,
     Operation,
     Piece,
+    ReadIo,
     ReadRequest,
     RunId,
     Shape,
@@ -41,6 +42,8 @@ from penstock.values import (
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
+
+    import pyarrow as pa
 
     from penstock.errors import PenstockError
     from penstock.values import RunRecord, TableRecord
@@ -305,6 +308,23 @@ class Moved:
     tally: Tally
 
 
+class Jdbc(Protocol):
+    """A system as Spark's JDBC source reaches it. It survives pickling."""
+
+    @property
+    def driver(self) -> str:
+        """The class of the driver."""
+        ...
+
+    def options(self, split: Split) -> Mapping[str, str]:
+        """What Spark's reader is told, `query` included. Secrets are properties of the driver, never in its URL."""
+        ...
+
+    def read(self, split: Split, batches: Iterator[pa.RecordBatch]) -> Iterator[Batch]:
+        """The rows that came of these options, as the stream's own."""
+        ...
+
+
 @runtime_checkable
 class RemoteEngine(Protocol):
     """An engine whose splits run in other processes: it needs ends that travel.
@@ -317,7 +337,7 @@ class RemoteEngine(Protocol):
         """Where splits run, for people."""
         ...
 
-    def reader(self, source: Connection) -> Reader: ...
+    def reader(self, source: Connection, io: ReadIo = "native") -> Reader: ...
     def open_writer(self, destination: Connection) -> Callable[[WriteTicket], Writer]: ...
 
 

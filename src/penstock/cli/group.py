@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "show": "Show one run, table by table.",
     "verify": "Compare targets with their ledgers and sources; exit 3 on a difference.",
     "schema": "Print the JSON Schema of a project file, for editors.",
+    "install-jars": "Fetch the JDBC drivers that spark: {io: jdbc} needs, for runs without a network.",
     "connectors": "Show what each connector can read and write.",
 }
 
@@ -76,7 +77,7 @@ class LazyGroup(TyperGroup):
 
 def load_command(name: str) -> Any:
     """Import `penstock.cli.<name>` and make its function `command` a command of that name."""
-    module = importlib.import_module(f"penstock.cli.{name}")
+    module = importlib.import_module(f"penstock.cli.{name.replace('-', '_')}")
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     epilog = getattr(module, "EPILOG", None)
     app.command(name, help=COMMANDS[name], epilog=epilog, context_settings=HELP)(module.command)

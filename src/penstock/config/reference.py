@@ -15,7 +15,7 @@ from penstock import plugins
 from penstock.config.connections import ConnectionConfig
 from penstock.config.models import PipelineConfig
 from penstock.config.settings import BackendConfig, Settings, SparkConfig
-from penstock.config.tables import TableConfig
+from penstock.config.tables import SparkTable, TableConfig
 from penstock.config.units import parse_duration, parse_lookback, parse_size
 from penstock.config.waiting import EXTRA_VALUES, KEYS, REFUSED_VALUES, TABLE, VARIANTS
 from penstock.values import Secret
@@ -96,6 +96,7 @@ def reference_markdown() -> str:
         ("connections.NAME", ConnectionConfig, "connections{}"),
         ("pipelines[]", PipelineConfig, "pipelines[]"),
         ("pipelines[].tables[]", TableConfig, TABLE),
+        ("pipelines[].tables[].spark", SparkTable, f"{TABLE}.spark"),
     )
     parts = [INTRODUCTION, TOP]
     parts += [f"## {title}\n\n{model.__doc__}\n\n{_table(model, base)}" for title, model, base in sections]

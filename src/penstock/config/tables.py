@@ -10,7 +10,7 @@ from penstock.config.kinds import Bound, ConfigModel, Lookback
 from penstock.config.problems import FOUND, suggest
 from penstock.config.units import has_unit, parse_duration, seconds_to_days
 from penstock.schema.types import SIMPLE, is_type
-from penstock.values import CursorType, NullCursors, ReplaceMode, Strategy
+from penstock.values import CursorType, NullCursors, ReadIo, ReplaceMode, Strategy
 
 IfExists = Literal["replace", "append"]
 ColumnNameCase = Literal["as_is", "lower", "upper"]
@@ -25,6 +25,18 @@ def _check_type(spelling: str) -> str:
 
 
 TypeName = Annotated[str, AfterValidator(_check_type)]
+
+
+class SparkTable(ConfigModel):
+    """What the Spark engine alone heeds."""
+
+    io: ReadIo = Field(
+        "native",
+        description="`jdbc` reads through Spark's JDBC source: each partition sees the rows of its own moment. An "
+        "incremental read is cut into partitions_count parts (10 unwritten) of partitions_column, else of "
+        "iterate_column; a full one only by a written partitions_column.",
+        examples=["jdbc"],
+    )
 
 
 class TableConfig(ConfigModel):
@@ -197,6 +209,9 @@ class TableConfig(ConfigModel):
     )
     accept_source_change: bool = Field(
         default=False, description="Go on although the source is another server than at the last run.", examples=[True]
+    )
+    spark: SparkTable | None = Field(
+        None, description="How the Spark engine reads the table.", examples=[{"io": "jdbc"}]
     )
     transform: str | None = Field(
         None,

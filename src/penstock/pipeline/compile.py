@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Literal
@@ -12,6 +13,7 @@ from penstock.config import ProjectConfig
 from penstock.config.models import PipelineConfig, TableConfig
 from penstock.config.paths import within
 from penstock.errors import ConfigError, Mistake, PenstockError
+from penstock.pipeline.engines import engine_name
 from penstock.pipeline.results import RunOptions, Selection
 from penstock.protocols import Engine, Transform
 from penstock.records import dataclass
@@ -20,6 +22,7 @@ from penstock.values import (
     Cursor,
     CursorSpec,
     CursorType,
+    ReadIo,
     ReplaceMode,
     SplitWish,
     Strategy,
@@ -28,6 +31,7 @@ from penstock.values import (
     Window,
 )
 
+JDBC_PARTITIONS = 10
 _COLUMN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)?", re.UNICODE)
 
 
@@ -130,7 +134,7 @@ def _compile(
         source=pipeline.source,
         source_variant="postgres" if source.variant == "postgresql" else source.variant,
         destination=pipeline.destination,
-        reading=_reading(project, item),
+        reading=_reading(project, item, on_spark=engine_name(project.settings, options) == "spark"),
         writing=_writing(project, item),
         adding=_adding(project, table),
         transform=transform,
@@ -141,7 +145,7 @@ def _compile(
     )
 
 
-def _reading(project: ProjectConfig, item: Selected) -> Reading:
+def _reading(project: ProjectConfig, item: Selected, *, on_spark: bool) -> Reading:
     table = item.table
     cursor = _cursor(table)
     return Reading(
@@ -150,21 +154,35 @@ def _reading(project: ProjectConfig, item: Selected) -> Reading:
         cursor=cursor,
         window=_window(table, item.where),
         query=_query(project, table, item.where),
-        splits=SplitWish(
-            count=table.partitions_count,
-            column=table.partitions_column,
-            type=table.partitions_column_type,
-            lower=_text(table.partitions_lower_bound),
-            upper=_text(table.partitions_upper_bound),
-            bounds_filtered=table.partitions_bounds_filtered,
-        ),
+        splits=_splits(table, through_jdbc=on_spark and _io(table) == "jdbc"),
         types=dict(table.columns),
         batch_rows=table.fetchsize,
+        io=_io(table),
         chain_rows=table.load_rows,
         accept_source_change=table.accept_source_change,
         timezone=project.settings.timezone,
         horizon_warn_seconds=project.settings.horizon_warn,
     )
+
+
+def _io(table: TableConfig) -> ReadIo:
+    return table.spark.io if table.spark is not None else "native"
+
+
+def _splits(table: TableConfig, *, through_jdbc: bool) -> SplitWish:
+    """Parts that see different moments are never cut by where rows lie: an updated row lies elsewhere."""
+    wish = SplitWish(
+        count=table.partitions_count,
+        column=table.partitions_column,
+        type=table.partitions_column_type,
+        lower=_text(table.partitions_lower_bound),
+        upper=_text(table.partitions_upper_bound),
+        bounds_filtered=table.partitions_bounds_filtered,
+    )
+    if not through_jdbc:
+        return wish
+    is_cut = table.replication_method == "incremental" or table.partitions_column is not None
+    return replace(wish, count=(wish.count or JDBC_PARTITIONS) if is_cut else 1, by_cursor=True)
 
 
 def _text(value: object) -> str | None:

@@ -121,8 +121,9 @@ class Ends:
             return None
         source, destination = self.source(step.source), self.destination(step.destination)
         apart = "travelling_snapshot" in source.abilities and "remote_pieces" in destination.operations
+        apart = apart and step.reading.io == "native"  # JDBC shows each attempt the rows of its own moment
         with self.locating(step.source, step.destination):
-            reader = engine.reader(self.connection(step.source))
+            reader = engine.reader(self.connection(step.source), step.reading.io)
             return RemoteEnds(reader, engine.open_writer(self.connection(step.destination)) if apart else None)
 
     def _is_written(self, name: str) -> bool:

@@ -118,7 +118,12 @@ def _columns(prepared: Prepared) -> tuple[tuple[str, str, str], ...]:
 
 def _notes(table: Surveyed, prepared: Prepared, parties: Parties) -> tuple[str, ...]:
     step, evolution = table.step, prepared.shaping.evolution
-    notes = [*prepared.recipe.notes, *prepared.bounds.notes, *_without_effect(table, parties)]
+    notes = [
+        *_own_moments(table, parties),
+        *prepared.recipe.notes,
+        *prepared.bounds.notes,
+        *_without_effect(table, parties),
+    ]
     if evolution.ignored:
         notes.append(f"new columns left out by schema_evolution: {', '.join(evolution.ignored)}")
     if evolution.missing:
@@ -134,6 +139,15 @@ def _notes(table: Surveyed, prepared: Prepared, parties: Parties) -> tuple[str, 
     if step.full_refresh:
         notes.append("full refresh: the table is replaced and its ledger starts a new generation")
     return tuple(notes)
+
+
+def _own_moments(table: Surveyed, parties: Parties) -> Iterator[str]:
+    if parties.remote is None or table.step.reading.io != "jdbc":
+        return
+    yield (
+        "read through JDBC, without a shared snapshot: each partition sees the rows of its own moment, so that a table "
+        "that changes meanwhile may be read as it never was"
+    )
 
 
 def _remarks(prepared: Prepared, destination: Destination) -> Sequence[str]:
@@ -165,6 +179,8 @@ def _without_effect(table: Surveyed, parties: Parties) -> Iterator[str]:
     written = [key for key, value in wishes.items() if value is not None]
     if written and "cut_by_column" not in parties.source.abilities:
         yield f"{', '.join(written)}: no effect, {step.source} cuts its reads itself"
+    if step.reading.io == "jdbc" and not isinstance(parties.engine, RemoteEngine):
+        yield "spark.io: no effect, the arrow engine reads natively"
     if step.writing.partition_by and "folders" not in parties.destination.operations:
         yield f"partition_by: no effect, {step.destination} holds tables and no folders"
     if (step.writing.writers or 1) > 1 and parties.destination.limits.writers == 1:

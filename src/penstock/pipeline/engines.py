@@ -21,6 +21,11 @@ from penstock.records import dataclass
 ENGINES = ("arrow", "spark")
 
 
+def engine_name(settings: Settings, options: RunOptions) -> str:
+    """What a command asks for, else the settings."""
+    return options.engine or ("spark" if options.spark is not None else settings.engine)
+
+
 class ClosableEngine(Engine, Protocol):
     def close(self) -> None:
         """Give back memory, temporary files and sessions made for it; they open again when asked."""
@@ -37,7 +42,7 @@ class Engines:
 
     def of(self, options: RunOptions) -> ClosableEngine:
         """The engine that the options ask for, else the settings. Raises ConfigError for one that does not exist."""
-        name = options.engine or ("spark" if options.spark is not None else self.settings.engine)
+        name = engine_name(self.settings, options)
         if name not in ENGINES:
             raise ConfigError(f"engine {name!r} is not known", fix=suggest(name, ENGINES, title="engines:"))
         if name == "arrow" and options.spark is not None:
@@ -71,6 +76,7 @@ class Engines:
 
     def _spark(self, session: Any) -> ClosableEngine:
         from penstock.engines.spark.engine import SparkEngine  # a run without Spark is spared it
+        from penstock.engines.spark.jars import jars_folder
         from penstock.engines.spark.session import HeldSession, SparkOptions
 
         wished = self.settings.spark or SparkConfig()
@@ -81,4 +87,4 @@ class Engines:
             executor_memory=wished.executor_memory,
             extra_config=wished.extra_config,
         )
-        return SparkEngine(HeldSession(options, session), self._arrow())
+        return SparkEngine(HeldSession(options, session), self._arrow(), str(jars_folder()))

@@ -386,7 +386,8 @@ def _relay_splits(
     """The splits as undecoded bytes, where nothing on the way looks at a value."""
     step, source = table.step, parties.source
     looks = step.transform is not None or step.adding.dedup_columns or boundary is not None or recipe.dedup_needed
-    if looks or not shaping.fills_ingested_at or not isinstance(source, RelaySource):
+    through_jdbc = parties.remote is not None and step.reading.io == "jdbc"
+    if looks or through_jdbc or not shaping.fills_ingested_at or not isinstance(source, RelaySource):
         return None
     if "relay" not in source.abilities or "relay" not in parties.destination.operations:
         return None

@@ -11,7 +11,7 @@ from penstock.protocols import Transform
 from penstock.records import dataclass
 from penstock.schema.evolution import EvolutionPolicy
 from penstock.schema.names import NameCase
-from penstock.values import CursorSpec, LoadId, ReplaceMode, SplitWish, Strategy, StreamName, TableName, Window
+from penstock.values import CursorSpec, LoadId, ReadIo, ReplaceMode, SplitWish, Strategy, StreamName, TableName, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Reading:
     batch_rows: int = 100_000
     chain_rows: int = 10_000_000
     limit: int | None = None
+    io: ReadIo = "native"
     accept_source_change: bool = False
     timezone: str = "UTC"
     horizon_warn_seconds: float = 900.0

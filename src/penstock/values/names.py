@@ -54,6 +54,7 @@ Operation = Literal[
 Strategy = Literal["append", "replace", "upsert", "merge", "delete_insert"]
 Route = Literal["direct", "shadow", "staged"]
 ReplaceMode = Literal["auto", "swap", "in_place"]
+ReadIo = Literal["native", "jdbc"]
 Into = Literal["target", "quarantine"]
 Grade = Literal["exactly once", "keyed convergence", "at least once", "refused"]
 CursorType = Literal["int", "decimal", "date", "datetime", "string"]
@@ -122,6 +123,19 @@ class TableName:
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """A file of a Maven repository, and what it must hold. `coordinates` are `group:artifact:version`."""
+
+    coordinates: str
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        _, artifact, version = self.coordinates.split(":")
+        return f"{artifact}-{version}.jar"
 
 
 @dataclass(frozen=True, slots=True)

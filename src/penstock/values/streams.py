@@ -167,7 +167,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class SplitWish:
-    """How a read should be cut; None leaves it to the source."""
+    """How a read should be cut; None leaves it to the source.
+
+    `by_cursor`: by ranges of the cursor where no column is named, never by where rows lie.
+    """
 
     count: int | None = None
     column: str | None = None
@@ -175,6 +178,7 @@ class SplitWish:
     lower: str | None = None
     upper: str | None = None
     bounds_filtered: bool = False
+    by_cursor: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)  # made by the thousand

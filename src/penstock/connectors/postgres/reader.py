@@ -110,20 +110,23 @@ def _connect(connection: Connection) -> AdbcSession:
 
 def conninfo(connection: Connection) -> str:
     """libpq's connection string, secret included: never to be shown."""
+    settings = {**login_settings(connection), "application_name": "penstock reader", "client_encoding": "UTF8"}
+    # keys of the project named like a driver's own are not passed on: only what is listed here is
+    return " ".join(f"{name}={_escaped(value)}" for name, value in settings.items() if value is not None)
+
+
+def login_settings(connection: Connection) -> dict[str, object]:
+    """Where and as whom to log in, in libpq's words; the password is in it."""
     host = connection.host or "localhost"
-    settings: dict[str, object] = {
+    return {
         "host": host,
         "port": connection.port or 5432,
         "user": connection.user or "postgres",
         "password": connection.password.reveal() if connection.password is not None else None,
         "dbname": connection.database or connection.user or "postgres",
         "connect_timeout": _revealed(connection, "connect_timeout") or 30,
-        "application_name": "penstock reader",
-        "client_encoding": "UTF8",
         **_tls(connection, host),
     }
-    # keys of the project named like a driver's own are not passed on: only what is listed here is
-    return " ".join(f"{name}={_escaped(value)}" for name, value in settings.items() if value is not None)
 
 
 def _tls(connection: Connection, host: str) -> dict[str, object]:

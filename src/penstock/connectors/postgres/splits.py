@@ -52,7 +52,7 @@ def cut(session: Session, extent: Extent, version: int) -> list[Share | None]:
         return [None]
     if wish.column is not None:
         return list(_by_column(session, extent, wish))
-    if target.relation is not None and target.relation.ctid_orders_it:
+    if target.relation is not None and target.relation.ctid_orders_it and not wish.by_cursor:
         count = wish.count or _automatic(extent, version)
         return list(ctid_shares(target.relation.size_bytes or 0, count))
     if wish.count is not None and target.order is not None and target.order.type in ("int", "datetime"):

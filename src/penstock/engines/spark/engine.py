@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock import plugins
 from penstock.engines.arrow.engine import ArrowEngine
 from penstock.engines.arrow.reference import load_user_function
 from penstock.engines.arrow.transform import ArrowTransform
@@ -16,6 +17,7 @@ from penstock.engines.spark.frames import (
     FRAMES,
     SparkTransform,
     StagedReader,
+    empty_file,
     finished_shape,
     frame_of,
     raw_shape,
@@ -23,6 +25,7 @@ from penstock.engines.spark.frames import (
     splits_of,
     staging_of,
 )
+from penstock.engines.spark.jdbc import JdbcReader
 from penstock.engines.spark.jobs import run_job
 from penstock.engines.spark.move import Mover
 from penstock.engines.spark.remote import RemoteReader, RemoteWriter, keeps_files, travelling
@@ -33,7 +36,7 @@ from penstock.engines.spark.types import arrow_schema
 from penstock.errors import ConfigError, LoadError
 from penstock.protocols import Move, Moved, Transform
 from penstock.schema.types import to_arrow_schema
-from penstock.values import Connection, Piece, Split, StreamName, TableSchema
+from penstock.values import Connection, Piece, ReadIo, Split, StreamName, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,15 +50,18 @@ class SparkEngine:
     cannot travel. In its folder tasks leave the pieces of destinations that take none from elsewhere.
     """
 
-    def __init__(self, session: HeldSession, local: ArrowEngine) -> None:
+    def __init__(self, session: HeldSession, local: ArrowEngine, jars_folder: str | None = None) -> None:
+        self._jars_folder = jars_folder
         self._session = session
         self._local = local
 
     def move(self, job: Move) -> Moved:
         if isinstance(job.transform, SparkTransform):
             return self._through_frame(job, job.transform)
-        if not job.splits or not isinstance(job.reader, RemoteReader) or _sees_all(job.transform):
+        if not job.splits or not isinstance(job.reader, RemoteReader):
             return self._local.move(job)
+        if _sees_all(job.transform):
+            return self._through_files(job) if isinstance(job.reader, JdbcReader) else self._local.move(job)
         return self._by_tasks(job, relay=False)
 
     def _through_frame(self, job: Move, transform: SparkTransform) -> Moved:
@@ -73,6 +79,21 @@ class SparkEngine:
                 job, reader=StagedReader(), splits=made, transform=None, shape=finished_shape(job.shape), progress=None
             )
             moved = self._load_made(given)
+        names = ("read", "deduplicated_in", "given", "size_bytes", "reached", "boundary", "unrecognised")
+        return replace(moved, tally=replace(moved.tally, **{name: getattr(read.tally, name) for name in names}))
+
+    def _through_files(self, job: Move) -> Moved:
+        """For a transform that sees the whole table, in this process: what Spark reads comes as files."""
+        self._require_shared_staging()
+        with self._local.temporary_folder() as folder:
+            read = self._staged(replace(job, transform=None, shape=raw_shape(job.shape), open_writer=None), folder)
+            if not read.tally.given and not job.eager:
+                return replace(read, load=None, pieces=())
+            first = job.splits[0]
+            files = [{**piece.work, "rows": piece.rows} for piece in read.pieces if piece.rows]
+            splits = splits_of(files or [empty_file(folder, first.schema)], first.stream, first.schema)
+            given = replace(job, reader=StagedReader(), splits=splits, shape=finished_shape(job.shape), progress=None)
+            moved = self._local.move(given)
         names = ("read", "deduplicated_in", "given", "size_bytes", "reached", "boundary", "unrecognised")
         return replace(moved, tally=replace(moved.tally, **{name: getattr(read.tally, name) for name in names}))
 
@@ -158,9 +179,12 @@ class SparkEngine:
         assert isinstance(parsed, ArrowTransform)
         return TravellingTransform.of_sql(parsed, sql)
 
-    def reader(self, source: Connection) -> RemoteReader:
+    def reader(self, source: Connection, io: ReadIo = "native") -> RemoteReader:
         self._require_reachable(source)
-        return RemoteReader(travelling(source))
+        if io == "native":
+            return RemoteReader(travelling(source))
+        plugins.open_jdbc(source)
+        return JdbcReader(travelling(source), jars_folder=self._jars_folder)
 
     def open_writer(self, destination: Connection) -> RemoteWriter:
         self._require_reachable(destination)

@@ -218,6 +218,15 @@ class StagedReader:
         raise AssertionError(f"split {split.id} is rows, not bytes")
 
 
+def empty_file(folder: Path, schema: TableSchema) -> dict[str, Any]:
+    """The report of a file without rows."""
+    import pyarrow as pa
+
+    path = str(folder / "empty.arrow")
+    with pa.ipc.new_stream(path, to_arrow_schema(schema)):
+        return {"path": path, "rows": 0}
+
+
 def splits_of(
     reports: Sequence[Mapping[str, Any]], stream: StreamName, schema: TableSchema, *, into: Into = "target"
 ) -> tuple[Split, ...]:

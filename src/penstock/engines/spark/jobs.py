@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from penstock.engines.spark.connect import is_connect
 from penstock.engines.spark.reports import error_of_job
-from penstock.errors import Interrupted
+from penstock.errors import Interrupted, PenstockError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -49,6 +49,8 @@ def _watch(running: Future[Answer], stop: threading.Event | None) -> Answer:
         except NotYetError:
             if stop is not None and stop.is_set():
                 raise Interrupted(getattr(stop, "signal_number", SIGINT)) from None
+        except PenstockError:
+            raise
         except Exception as error:
             raise error_of_job(error) from error
 

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.engines.spark.jdbc import JdbcReader, submit
 from penstock.engines.spark.jobs import run_job
 from penstock.engines.spark.remote import RemoteReader
 from penstock.engines.spark.reports import error_from_json, pieces_of, sum_tallies, tally_from_json
@@ -121,6 +122,8 @@ class Mover:
 
 
 def _submit(session: SparkSession, orders: Orders) -> list[Any]:
+    if isinstance(orders.reader, JdbcReader):
+        return submit(session, orders.reader, orders)
     count = len(orders.groups)
     frame = session.range(0, count, 1, count).mapInArrow(tasks(orders), "number bigint, report string")
     return list(frame.collect())

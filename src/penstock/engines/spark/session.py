@@ -138,7 +138,7 @@ def _make(options: SparkOptions) -> SparkSession:
     builder = spark_sql.SparkSession.builder.appName("penstock")
     for key, value in settings_of(options).items():
         builder = builder.config(key, value)
-    _require_java()
+    find_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with _own_signals():
         return _started(builder, options)
@@ -203,10 +203,12 @@ def _memory_bytes() -> int:
     return machine
 
 
-def _require_java() -> None:
+def find_java() -> str:
+    """The `java` that a session would start. Raises ConfigError where there is none."""
     home = os.environ.get("JAVA_HOME")
-    if Path(home, "bin", "java").exists() if home else shutil.which("java") is not None:
-        return
+    found = shutil.which("java", path=str(Path(home, "bin")) if home else None)
+    if found is not None:
+        return found
     raise ConfigError(
         f"a local Spark session needs Java 17 or later, and {'JAVA_HOME has none' if home else 'none is found'}",
         fix="install Java, or set JAVA_HOME to one",

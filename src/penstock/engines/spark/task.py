@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from penstock.engines.arrow.budget import ByteBudget
 from penstock.engines.arrow.move import run_move
@@ -64,10 +64,10 @@ class Orders:
     relay: bool = False
     variants: frozenset[str] = field(default_factory=frozenset)
 
-    def run(self, number: int, attempt: int) -> dict[str, Json]:
-        """Carry out one task. Raises what is worth another attempt, reports the rest."""
+    def run(self, number: int, attempt: int, rows: Iterator[pa.RecordBatch] | None = None) -> dict[str, Json]:
+        """Carry out one task, of `rows` where Spark read them. Raises what is worth trying again, reports the rest."""
         try:
-            return moved_to_json(self._move(number, attempt))
+            return moved_to_json(self._move(number, attempt, rows))
         except PenstockError as error:
             if error.retryable:
                 raise TaskFailedError(error) from None
@@ -79,11 +79,14 @@ class Orders:
             if close is not None:
                 close()
 
-    def _move(self, number: int, attempt: int) -> Moved:
+    def _move(self, number: int, attempt: int, rows: Iterator[pa.RecordBatch] | None) -> Moved:
         limit_systems(self.variants, SYSTEM_BYTES, self.staging)
         splits = tuple(split_from_json(item) for item in json.loads(self.groups[number]))
+        reader = self.reader
+        if rows is not None and isinstance(reader, RowReader):
+            reader, splits = reader.of(rows), splits[:1]  # the rows of all of them, as one
         job = Move(
-            reader=self.reader,
+            reader=reader,
             splits=splits,
             begin=lambda: Pieces(self._writer(), attempt),
             shape=self.shape,
@@ -97,6 +100,13 @@ class Orders:
             return self.open_writer(ticket_from_json(json.loads(self.ticket)))
         assert self.staging is not None
         return StagedFiles(Path(self.staging))
+
+
+@runtime_checkable
+class RowReader(Protocol):
+    """Makes a Reader of rows that Spark read."""
+
+    def of(self, batches: Iterator[pa.RecordBatch]) -> Reader: ...
 
 
 class Pieces:
@@ -160,18 +170,33 @@ def tasks(orders: Orders) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
     return partial(_run_tasks, own_version(), pickle.dumps(orders))
 
 
-def _run_tasks(version: str, pickled: bytes, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def row_task(orders: Orders, number: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """What `mapInArrow` runs over the rows of one group: its report."""
+    return partial(_run_over_rows, own_version(), pickle.dumps(orders), number)
+
+
+def _run_over_rows(
+    version: str, pickled: bytes, number: int, rows: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    yield _report(number, _run_task(version, pickled, number, rows))
+
+
+def _report(number: int, report: dict[str, Json]) -> pa.RecordBatch:
     import pyarrow as pa
 
+    columns = [pa.array([number], pa.int64()), pa.array([json.dumps(report)])]
+    return pa.RecordBatch.from_arrays(columns, names=["number", "report"])
+
+
+def _run_tasks(version: str, pickled: bytes, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in numbers:
         for number in batch.column(0).to_pylist():
-            report = json.dumps(_run_task(version, pickled, number))
-            yield pa.RecordBatch.from_arrays(
-                [pa.array([number], pa.int64()), pa.array([report])], names=["number", "report"]
-            )
+            yield _report(number, _run_task(version, pickled, number))
 
 
-def _run_task(version: str, pickled: bytes, number: int) -> dict[str, Json]:
+def _run_task(
+    version: str, pickled: bytes, number: int, rows: Iterator[pa.RecordBatch] | None = None
+) -> dict[str, Json]:
     if version != own_version():
         error = ConfigError(
             f"the executors have penstock {own_version()}, this process {version}",
@@ -179,7 +204,7 @@ def _run_task(version: str, pickled: bytes, number: int) -> dict[str, Json]:
         )
         return {"error": error_to_json(error)}
     orders: Orders = pickle.loads(pickled)  # noqa: S301 - made by the driver of this very run
-    return orders.run(number, attempt_number())
+    return orders.run(number, attempt_number(), rows)
 
 
 def own_version() -> str:

@@ -78,7 +78,7 @@ def arrow_schema(made: StructType) -> Any:
     """The Arrow columns of a Spark frame, as tasks hand them out."""
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    return to_arrow_schema(made).remove_metadata()
+    return to_arrow_schema(made, timezone="UTC").remove_metadata()
 
 
 def _declared(made: Field, before: Field | None) -> Field:
