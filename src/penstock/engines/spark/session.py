@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.engines.spark.java import prepare_java
 from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
 from penstock.values import Secret
@@ -134,7 +134,7 @@ def _make(options: SparkOptions) -> SparkSession:
         builder = builder.config(key, value)
     if options.remote is not None:
         return _connected(builder, options.remote.reveal())
-    _require_java()
+    prepare_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with _own_signals():
         return _started(builder, options)
@@ -146,7 +146,7 @@ def _started(builder: Any, options: SparkOptions) -> SparkSession:
     except Exception as error:
         raise ConfigError(
             f"no Spark session could be started at {options.master!r}: {type(error).__name__}",
-            fix="Java 17 or later must be installed, and settings.spark must suit it; Spark's own log says more",
+            fix="settings.spark must suit this machine and its Java; Spark's own log says more",
         ) from error
     session.sparkContext.setLogLevel("OFF")  # what goes wrong is told by the error that is raised
     return session
@@ -197,16 +197,6 @@ def _memory_bytes() -> int:
         if path.is_file() and (text := path.read_text().strip()).isdigit():
             return min(machine, int(text))
     return machine
-
-
-def _require_java() -> None:
-    home = os.environ.get("JAVA_HOME")
-    if Path(home, "bin", "java").exists() if home else shutil.which("java") is not None:
-        return
-    raise ConfigError(
-        f"a local Spark session needs Java 17 or later, and {'JAVA_HOME has none' if home else 'none is found'}",
-        fix="install Java, or set JAVA_HOME to one",
-    )
 
 
 @contextmanager
