@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'penstock[spark]'"
 _GIB = 1 << 30
-_OLDEST = (4, 0)
+_OLDEST = (3, 5)
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -162,7 +162,7 @@ def _import_pyspark() -> Any:
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     version = tuple(int(part) for part in pyspark.__version__.split(".")[:2])
     if version < _OLDEST:
-        raise ConfigError(f"pyspark {pyspark.__version__} is too old for the spark engine", fix="use 4.0 or later")
+        raise ConfigError(f"pyspark {pyspark.__version__} is too old for the spark engine", fix="use 3.5 or later")
     return sql
 
 
