@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import quoteattr
 
-from penstock.engines.spark.session import INSTALL, find_java
+from penstock.engines.spark.java import prepare_java
+from penstock.engines.spark.session import INSTALL
 from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
 from penstock.values import Jar
@@ -76,7 +77,7 @@ class Installer:
         return "installed"
 
     def _fetch(self, jar: Jar, folder: Path) -> Path:
-        command = [find_java(), "-cp", str(_ivy()), "org.apache.ivy.Main", "-cache", str(folder / "cache")]
+        command = [str(prepare_java()), "-cp", str(_ivy()), "org.apache.ivy.Main", "-cache", str(folder / "cache")]
         command += ["-dependency", *jar.coordinates.split(":"), "-notransitive", "-types", "jar"]
         command += ["-retrieve", str(folder / "[artifact]-[revision].[ext]"), *self._settings(folder)]
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.engines.spark.connect import LOOPBACK, connected, is_connect, is_elsewhere, without_token
+from penstock.engines.spark.java import prepare_java
 from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
 from penstock.values import Secret
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'penstock[spark]'"
 _GIB = 1 << 30
-_OLDEST = (4, 0)
+_OLDEST = (3, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _make(options: SparkOptions) -> SparkSession:
     builder = spark_sql.SparkSession.builder.appName("penstock")
     for key, value in settings_of(options).items():
         builder = builder.config(key, value)
-    find_java()
+    prepare_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with _own_signals():
         return _started(builder, options)
@@ -150,7 +150,7 @@ def _started(builder: Any, options: SparkOptions) -> SparkSession:
     except Exception as error:
         raise ConfigError(
             f"no Spark session could be started at {options.master!r}: {type(error).__name__}",
-            fix="Java 17 or later must be installed, and settings.spark must suit it; Spark's own log says more",
+            fix="settings.spark must suit this machine and its Java; Spark's own log says more",
         ) from error
     session.sparkContext.setLogLevel("OFF")  # what goes wrong is told by the error that is raised
     return session
@@ -166,7 +166,7 @@ def _import_pyspark() -> Any:
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     version = tuple(int(part) for part in pyspark.__version__.split(".")[:2])
     if version < _OLDEST:
-        raise ConfigError(f"pyspark {pyspark.__version__} is too old for the spark engine", fix="use 4.0 or later")
+        raise ConfigError(f"pyspark {pyspark.__version__} is too old for the spark engine", fix="use 3.5 or later")
     return sql
 
 
@@ -201,18 +201,6 @@ def _memory_bytes() -> int:
         if path.is_file() and (text := path.read_text().strip()).isdigit():
             return min(machine, int(text))
     return machine
-
-
-def find_java() -> str:
-    """The `java` that a session would start. Raises ConfigError where there is none."""
-    home = os.environ.get("JAVA_HOME")
-    found = shutil.which("java", path=str(Path(home, "bin")) if home else None)
-    if found is not None:
-        return found
-    raise ConfigError(
-        f"a local Spark session needs Java 17 or later, and {'JAVA_HOME has none' if home else 'none is found'}",
-        fix="install Java, or set JAVA_HOME to one",
-    )
 
 
 @contextmanager
