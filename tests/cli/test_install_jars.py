@@ -39,6 +39,8 @@ def mirror_of(folder: Path, content: bytes) -> str:
     return folder.as_uri()
 
 
+@pytest.mark.claims("--to", "--mirror")
+@pytest.mark.faults  # asks a Maven repository
 def test_the_pinned_driver_is_fetched_from_a_mirror(
     fetched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +55,7 @@ def test_the_pinned_driver_is_fetched_from_a_mirror(
     assert (to / JAR.file_name).read_bytes() == fetched.read_bytes()
 
 
+@pytest.mark.faults
 def test_a_broken_jar_is_replaced_by_the_right_one(fetched: Path, tmp_path: Path) -> None:
     broken = tmp_path / "to" / JAR.file_name
     broken.parent.mkdir()
@@ -64,6 +67,7 @@ def test_a_broken_jar_is_replaced_by_the_right_one(fetched: Path, tmp_path: Path
     check_jar(broken, JAR)
 
 
+@pytest.mark.faults
 def test_another_file_than_the_pinned_one_is_an_error_and_leaves_nothing(
     fetched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

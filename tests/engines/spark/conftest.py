@@ -53,6 +53,9 @@ def classic_spark() -> Iterator[SparkSession]:
     """Two cores, and three attempts at a task. Its JVM is a Connect server too, on a port of its own."""
     from pyspark.sql import SparkSession
 
+    from penstock.engines.spark.java import prepare_java
+
+    prepare_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master("local[2,3]").appName("penstock-tests")
     server = {

@@ -23,7 +23,8 @@ from tests.faults.places import PostgresPlace
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.feature("M9"), pytest.mark.postgres]
+# faults: the driver comes from a Maven repository, where `make test` does without a network
+pytestmark = [pytest.mark.feature("M9"), pytest.mark.postgres, pytest.mark.faults]
 
 JDBC = {"spark": {"io": "jdbc"}}
 TABLES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,8 @@ from penstock.cli import main
 from tests.engines.spark.conftest import CHEAP
 from tests.engines.spark.lab import make_lab
 
-pytestmark = [pytest.mark.feature("M9"), pytest.mark.postgres]
+# faults: the driver comes from a Maven repository, where `make test` does without a network
+pytestmark = [pytest.mark.feature("M9"), pytest.mark.postgres, pytest.mark.faults]
 
 
 def run_offline(folder: Path, project: Path) -> subprocess.CompletedProcess[str]:
