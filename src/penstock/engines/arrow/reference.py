@@ -161,7 +161,7 @@ def _frame_kind(
     if parameter.annotation is inspect.Parameter.empty:
         named = FRAME_NAMES.get(default_frame or PYSPARK)
         if named is None or named not in frames:
-            needs = default_frame == PYSPARK
+            needs = default_frame in (None, PYSPARK)
             unknown = f"; settings.transform_frame {default_frame!r} is none of this engine" if default_frame else ""
             raise ConfigError(
                 f"nothing says which frame the parameter {parameter.name!r} wants{unknown}",
@@ -171,7 +171,8 @@ def _frame_kind(
         return frames[named]
     name = _canonical(parameter.annotation, module)
     if name.startswith("pyspark.") and name not in frames:
-        raise ConfigError(f"{name} needs the spark engine; this one is arrow", where=where, fix=choices)
+        fix = f"{choices}, or use engine: spark"
+        raise ConfigError(f"{name} needs the spark engine; this one is arrow", where=where, fix=fix)
     if name not in frames:
         raise ConfigError(f"{name} is no frame of this engine", where=where, fix=choices)
     return frames[name]
