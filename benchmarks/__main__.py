@@ -134,7 +134,8 @@ def _page(wishes: argparse.Namespace, load_before: float, big: list[Row], small:
         f"Written by `make bench`: {wishes.rows:,} rows x 12 columns, best of {wishes.runs}, interleaved with the "
         f"limit in the same run; process start, ledger and count check included. PostgreSQL {version}, Python "
         f"{platform.python_version()}, {platform.machine()}, both ends on one machine of {os.cpu_count()} cores; load "
-        f"average when the run began: {load_before:.1f}. CPU and memory are the client process's.",
+        f"average when the run began: {load_before:.1f}. CPU and memory are the client process's. "
+        "Lines of a part that was measured again by itself are of that later run.",
         "",
         "| what | limit | limit s | s | ratio | at most | CPU s | MB | holds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
