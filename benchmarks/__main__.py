@@ -28,7 +28,7 @@ from benchmarks.spark import spark_figures
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "benchmarks.md"
 BIG = ("relay", "arrow", "beside", "parquet", "csv", "upsert")
 FULL_ROWS, FULL_RUNS = 5_000_000, 5
-HEADS = ("| what", "| ---")
+HEADS = ("", "| what", "| ---")
 Row = tuple[str, ...]
 
 
@@ -151,8 +151,7 @@ def _page(wishes: argparse.Namespace, load_before: float, big: list[Row], small:
 
 def _renewed(page: str, measured: str) -> str:
     """The page with the lines that were measured anew; each is known by its first cell."""
-    new = {_first_cell(line): line for line in measured.splitlines() if line.startswith("| ")}
-    new = {name: line for name, line in new.items() if name not in HEADS}
+    new = {_first_cell(line): line for line in measured.splitlines() if _first_cell(line) not in HEADS}
     return "\n".join(new.get(_first_cell(line), line) for line in page.splitlines()) + "\n"
 
 

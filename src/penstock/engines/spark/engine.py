@@ -79,8 +79,7 @@ class SparkEngine:
                 job, reader=StagedReader(), splits=made, transform=None, shape=finished_shape(job.shape), progress=None
             )
             moved = self._load_made(given)
-        names = ("read", "deduplicated_in", "given", "size_bytes", "reached", "boundary", "unrecognised")
-        return replace(moved, tally=replace(moved.tally, **{name: getattr(read.tally, name) for name in names}))
+        return _as_read(read, moved)
 
     def _through_files(self, job: Move) -> Moved:
         """For a transform that sees the whole table, in this process: what Spark reads comes as files."""
@@ -94,8 +93,7 @@ class SparkEngine:
             splits = splits_of(files or [empty_file(folder, first.schema)], first.stream, first.schema)
             given = replace(job, reader=StagedReader(), splits=splits, shape=finished_shape(job.shape), progress=None)
             moved = self._local.move(given)
-        names = ("read", "deduplicated_in", "given", "size_bytes", "reached", "boundary", "unrecognised")
-        return replace(moved, tally=replace(moved.tally, **{name: getattr(read.tally, name) for name in names}))
+        return _as_read(read, moved)
 
     def _staged(self, job: Move, folder: Path) -> Moved:
         """The rows of the source in files; no load is begun."""
@@ -213,3 +211,9 @@ class SparkEngine:
 
 def _sees_all(transform: Transform | None) -> bool:
     return transform is not None and transform.scope != "rows"
+
+
+def _as_read(read: Moved, moved: Moved) -> Moved:
+    """A move in two halves, told as one: what was read from the source, and what was written of it."""
+    names = ("read", "deduplicated_in", "given", "size_bytes", "reached", "boundary", "unrecognised")
+    return replace(moved, tally=replace(moved.tally, **{name: getattr(read.tally, name) for name in names}))
