@@ -34,7 +34,7 @@ class ConnectServer:
         self.process.wait()
 
 
-def start_server(folder: Path, port: int, settings: dict[str, str]) -> ConnectServer:
+def start_server(folder: Path, port: int, settings: dict[str, str], master: str = "local[2,2]") -> ConnectServer:
     """Answers when this returns. `folder` takes its log."""
     import pyspark
 
@@ -54,7 +54,7 @@ def start_server(folder: Path, port: int, settings: dict[str, str]) -> ConnectSe
     }
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--master", "local[2,2]", *options, "spark-internal"],
+            [*command, "--master", master, *options, "spark-internal"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -23,8 +23,16 @@ _POLL_SECONDS = 0.2
 _LET_GO_SECONDS = 10.0  # that cancelled tasks are waited for: abort should find their connections gone
 
 
-def run_job(session: SparkSession, job: Callable[[], Answer], stop: threading.Event | None) -> Answer:
-    """What the job gives back. Raises Interrupted once `stop` is set, PenstockError where the job fails."""
+def run_job(
+    session: SparkSession,
+    job: Callable[[], Answer],
+    stop: threading.Event | None,
+    look: Callable[[], None] | None = None,
+) -> Answer:
+    """What the job gives back; `look` is called now and then while it runs.
+
+    Raises Interrupted once `stop` is set, PenstockError where the job fails.
+    """
     tag = f"penstock-{uuid.uuid4().hex}"
 
     def tagged() -> Answer:
@@ -34,7 +42,7 @@ def run_job(session: SparkSession, job: Callable[[], Answer], stop: threading.Ev
     with ThreadPoolExecutor(1, thread_name_prefix="penstock-spark") as pool:
         running = pool.submit(tagged)
         try:
-            return _watch(running, stop)
+            return _watch(running, stop, look)
         except BaseException:
             if not running.done():
                 _cancel(session, tag)
@@ -42,13 +50,15 @@ def run_job(session: SparkSession, job: Callable[[], Answer], stop: threading.Ev
             raise
 
 
-def _watch(running: Future[Answer], stop: threading.Event | None) -> Answer:
+def _watch(running: Future[Answer], stop: threading.Event | None, look: Callable[[], None] | None) -> Answer:
     while True:
         try:
             return running.result(_POLL_SECONDS)
         except NotYetError:
             if stop is not None and stop.is_set():
                 raise Interrupted(getattr(stop, "signal_number", SIGINT)) from None
+            if look is not None:
+                look()
         except PenstockError:
             raise
         except Exception as error:

@@ -8,8 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.engines.spark.connect import is_connect
 from penstock.engines.spark.jdbc import JdbcReader, submit
 from penstock.engines.spark.jobs import run_job
+from penstock.engines.spark.meters import Follower, meter_of
 from penstock.engines.spark.remote import RemoteReader
 from penstock.engines.spark.reports import error_from_json, pieces_of, sum_tallies, tally_from_json
 from penstock.engines.spark.task import Orders, tasks
@@ -19,13 +21,15 @@ from penstock.values import Batch, Piece, Split, SplitId, StreamName, Tally, Wri
 from penstock.values.wire import split_to_json, ticket_to_json
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 
 class Mover:
     """One move. `begin` comes before the tasks where they write pieces, after them where they stage files."""
 
     def __init__(self, session: SparkSession, job: Move, staging: Path, *, relay: bool) -> None:
+        self._meter = meter_of(session, staging) if job.progress is not None else None
+        self._follower = Follower(job.progress, self._meter)
         self._session = session
         self._job = job
         self._staging = staging
@@ -58,11 +62,9 @@ class Mover:
         return Moved(self._load, tuple(pieces), tally)
 
     def _carried_out(self, ticket: WriteTicket | None) -> tuple[list[Piece], Tally]:
-        job = self._job
         reports = self._reports(self._orders(json.dumps(ticket_to_json(ticket)) if ticket is not None else None))
         tally = sum_tallies([tally_from_json(report["tally"]) for report in reports])
-        if job.progress is not None:
-            job.progress.advance(tally.read, tally.size_bytes)
+        self._follower.reach(tally.read, tally.size_bytes)
         return [piece for report in reports for piece in pieces_of(report)], tally
 
     def _nothing(self, tally: Tally) -> Moved:
@@ -83,6 +85,7 @@ class Mover:
             staging=str(self._staging),
             relay=self._relay,
             variants=frozenset({reader.connection.variant} if isinstance(reader, RemoteReader) else ()),
+            meter=self._meter,
         )
 
     def _groups(self) -> list[Sequence[Split]]:
@@ -94,7 +97,7 @@ class Mover:
     def _reports(self, orders: Orders) -> list[dict[str, Any]]:
         """What the tasks reported, in the order of their splits. Raises the first error of any of them."""
         count = len(orders.groups)
-        rows = run_job(self._session, lambda: _submit(self._session, orders), self._job.stop)
+        rows = run_job(self._session, lambda: self._submitted(orders), self._job.stop, self._follower.look)
         reports = [json.loads(row.report) for row in sorted(rows, key=lambda row: row.number)]
         for report in reports:
             if "error" in report:
@@ -102,6 +105,23 @@ class Mover:
         if len(reports) != count:
             raise LoadError(f"{count} tasks ran, {len(reports)} reported", fault="internal")
         return reports
+
+    def _submitted(self, orders: Orders) -> list[Any]:
+        if isinstance(orders.reader, JdbcReader):
+            return submit(self._session, orders.reader, orders)
+        count = len(orders.groups)
+        frame = self._session.range(0, count, 1, count).mapInArrow(tasks(orders), "number bigint, report string")
+        return list(self._streamed(frame) if is_connect(self._session) else frame.collect())
+
+    def _streamed(self, frame: DataFrame) -> Iterator[Any]:
+        """The rows of a Connect frame as its tasks end; all of them run at once, which a classic iterator's do not."""
+        moved = Tally()
+        for row in frame.toLocalIterator():
+            yield row
+            tally = json.loads(row.report).get("tally")
+            if tally is not None:
+                moved = sum_tallies([moved, tally_from_json(tally)])
+                self._follower.reach(moved.read, moved.size_bytes)
 
     def _written(self, load: LoadSession, staged: Sequence[Piece]) -> Iterator[Piece]:
         """The staged files as the pieces of the load's own session, which takes one call at a time."""
@@ -119,14 +139,6 @@ class Mover:
             self._load.abort()
         except Exception as failure:  # noqa: BLE001 - noted on the error that is raised
             error.add_note(f"the load could not be aborted either: {type(failure).__name__}: {failure}")
-
-
-def _submit(session: SparkSession, orders: Orders) -> list[Any]:
-    if isinstance(orders.reader, JdbcReader):
-        return submit(session, orders.reader, orders)
-    count = len(orders.groups)
-    frame = session.range(0, count, 1, count).mapInArrow(tasks(orders), "number bigint, report string")
-    return list(frame.collect())
 
 
 def _read_staged(stream: StreamName, piece: Piece) -> Iterator[Batch]:

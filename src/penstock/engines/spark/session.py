@@ -67,7 +67,7 @@ class HeldSession:
         if known is not None:
             return runs_here(known if self._given is None else self.get())
         if self._options.remote is None:
-            return self._options.master.startswith("local")
+            return _is_local(self._options.master)
         # behind a port of this machine there may be a cluster
         return not is_elsewhere(self._options.remote.reveal()) and runs_here(self.get())
 
@@ -225,5 +225,10 @@ def is_stopped(session: SparkSession) -> bool:
 def runs_here(session: SparkSession) -> bool:
     """Whether its tasks run on this machine, in processes that see its files."""
     if is_connect(session):
-        return session.client.host in LOOPBACK and str(session.conf.get("spark.master", "")).startswith("local")
-    return str(session.sparkContext.master).startswith("local")
+        return session.client.host in LOOPBACK and _is_local(str(session.conf.get("spark.master", "")))
+    return _is_local(str(session.sparkContext.master))
+
+
+def _is_local(master: str) -> bool:
+    """`local-cluster`, by which Spark tests itself, is meant to be taken for a cluster."""
+    return master == "local" or master.startswith("local[")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from penstock.engines.arrow.budget import ByteBudget
 from penstock.engines.arrow.move import run_move
 from penstock.engines.arrow.relay import run_relay
+from penstock.engines.spark.meters import Meter
 from penstock.engines.spark.remote import limit_systems
 from penstock.engines.spark.reports import TaskFailedError, error_to_json, moved_to_json, unforeseen
 from penstock.errors import ConfigError, PenstockError
@@ -63,6 +64,7 @@ class Orders:
     staging: str | None = None
     relay: bool = False
     variants: frozenset[str] = field(default_factory=frozenset)
+    meter: Meter | None = None
 
     def run(self, number: int, attempt: int, rows: Iterator[pa.RecordBatch] | None = None) -> dict[str, Json]:
         """Carry out one task, of `rows` where Spark read them. Raises what is worth trying again, reports the rest."""
@@ -91,6 +93,7 @@ class Orders:
             begin=lambda: Pieces(self._writer(), attempt),
             shape=self.shape,
             transform=self.transform,
+            progress=self.meter.of_task(number, attempt) if self.meter is not None else None,
         )
         budget = ByteBudget(TASK_BYTES)
         return run_relay(job, budget) if self.relay else run_move(job, budget, threads=1)
