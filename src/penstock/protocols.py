@@ -329,12 +329,16 @@ class Jdbc(Protocol):
 class RemoteEngine(Protocol):
     """An engine whose splits run in other processes: it needs ends that travel.
 
-    Both methods raise ConfigError where those processes cannot reach what the connection names.
+    The last two raise ConfigError where those processes cannot reach what the connection names.
     """
 
     @property
     def place(self) -> str:
         """Where splits run, for people."""
+        ...
+
+    def gathers(self, transform: Transform) -> bool:
+        """Whether the transform's rows come together in this process, whatever the splits."""
         ...
 
     def reader(self, source: Connection, io: ReadIo = "native") -> Reader: ...

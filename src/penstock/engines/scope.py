@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from penstock.errors import ConfigError
@@ -12,6 +13,7 @@ from penstock.records import dataclass
 from penstock.values import RunId
 
 SCOPE_ATTRIBUTE = "__penstock_scope__"
+KEYS_ATTRIBUTE = "__penstock_keys__"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -42,13 +44,24 @@ def bind(transform: Transform, context: TransformContext) -> Transform:
     return transform.with_context(context) if isinstance(transform, Contextual) else transform
 
 
-def transform(*, scope: Scope = "rows") -> Callable[[Function], Function]:
-    """Declare which rows a transform must see together: `rows` (any cut will do, the default) or the whole `table`."""
-    if scope not in ("rows", "table"):
-        raise ConfigError(f"unknown transform scope {scope!r}", fix="one of rows, table")
+def transform(*, scope: Scope = "rows", keys: Sequence[str] = ()) -> Callable[[Function], Function]:
+    """Declare which rows a transform must see together.
+
+    `rows`: any cut will do, the default; `keys`: all rows that are equal in the columns `keys`, as they come from the
+    source; `table`: all there are. Raises ConfigError.
+    """
+    if scope not in ("rows", "keys", "table"):
+        raise ConfigError(f"unknown transform scope {scope!r}", fix="one of rows, keys, table")
+    named = () if isinstance(keys, str) else tuple(keys)
+    if bool(named) != (scope == "keys"):
+        raise ConfigError(
+            f"a transform of scope {scope!r} was given keys {keys!r}",
+            fix='write scope="keys" with a list of column names, keys=["customer_id"], and no keys with other scopes',
+        )
 
     def declare(function: Function) -> Function:
         setattr(function, SCOPE_ATTRIBUTE, scope)
+        setattr(function, KEYS_ATTRIBUTE, named)
         return function
 
     return declare
@@ -58,3 +71,21 @@ def scope_of(function: Callable[..., Any]) -> Scope:
     """What the function declares, `rows` when nothing."""
     declared: Scope = getattr(function, SCOPE_ATTRIBUTE, "rows")
     return declared
+
+
+def keys_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The columns a function of scope `keys` names."""
+    declared: tuple[str, ...] = getattr(function, KEYS_ATTRIBUTE, ())
+    return declared
+
+
+def require_keys(keys: Sequence[str], columns: Sequence[str], *, what: str, where: str | None) -> None:
+    """Raises ConfigError where a key is none of the columns that the transform is given."""
+    missing = [key for key in keys if key not in columns]
+    if missing:
+        close = get_close_matches(missing[0], columns, 1)
+        raise ConfigError(
+            f"{what} names keys that its rows do not have: {', '.join(missing)}",
+            where=where,
+            fix=f"did you mean {close[0]!r}?" if close else f"columns there: {', '.join(columns)}",
+        )

@@ -83,8 +83,8 @@ def _say_place(table: Surveyed, parties: Parties) -> str:
         return "in this process"
     if parties.remote is None:
         return "in this process: its source is a file that this project also writes to"
-    if transform is not None and transform.scope != "rows":
-        return "in this process: the transform sees the whole table"
+    if transform is not None and engine.gathers(transform):
+        return "in this process: the transform sees rows of several splits together"
     return engine.place if parties.remote.open_writer else f"{engine.place}, written by this process"
 
 

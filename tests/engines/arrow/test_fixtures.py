@@ -97,3 +97,34 @@ def test_a_fixture_that_cannot_be_read_is_an_error_with_its_file(tmp_path: Path,
     with pytest.raises(ConfigError, match=says) as caught:
         check(tmp_path, fixture)
     assert "prices.double.yaml" in str(caught.value.where)
+
+
+COUNTS = """
+import penstock, pyarrow as pa
+@penstock.transform(SCOPE)
+def double(df: pa.Table):
+    return df.group_by("id").aggregate([("price", "count")]).rename_columns(["id", "n"])
+"""
+COUNTED = """
+cases:
+  - input: [{id: 1, price: 2}, {id: 1, price: 3}, {id: 2, price: 2}, {id: 2, price: 2}]
+    expected: [{id: 1, n: 2}, {id: 2, n: 2}]
+"""
+
+
+@pytest.mark.feature("M7")
+@pytest.mark.parametrize(
+    ("scope", "ok"),
+    [
+        ('scope="rows"', False),
+        ('scope="keys", keys=["price"]', False),
+        ('scope="keys", keys=["id"]', True),
+        ('scope="table"', True),
+    ],
+)
+def test_a_transform_that_must_see_more_than_it_declares_fails(tmp_path: Path, scope: str, ok: bool) -> None:
+    (tmp_path / "prices.py").write_text(COUNTS.replace("SCOPE", scope))
+    (tmp_path / "prices.double.yaml").write_text(COUNTED)
+    (found,) = check_fixtures("prices.py::double", str(tmp_path))
+    assert found.ok is ok, found.message
+    assert ok or "scope is" in found.message

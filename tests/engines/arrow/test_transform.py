@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.engines.arrow import ArrowEngine
+from penstock.engines.arrow import ArrowEngine, buckets
 from penstock.engines.arrow.transform import ArrowTransform
 from penstock.engines.scope import TransformContext, bind
 from penstock.errors import ConfigError, TransformError
@@ -175,6 +176,54 @@ def test_a_whole_table_function_sees_all_batches_together(load: Load, frame: str
         {"k": 1, "n": 2, "name": "n004"},
         {"k": 2, "n": 2, "name": "n005"},
     ]
+
+
+KEYED = """
+import pyarrow as pa, pyarrow.compute as pc
+@transform(scope="keys", keys=["id", "price"])
+def f(df: pa.Table):
+    df = df.set_column(2, "price", pc.add(df["price"], 0.0))  # of both zeros, one
+    return df.group_by(["id", "price"]).aggregate([("name", "count")]).rename_columns(["id", "price", "n"])
+"""
+
+
+@pytest.mark.feature("M7")
+@pytest.mark.parametrize("memory_bytes", [0, 300, buckets.MEMORY_BYTES])
+def test_a_keyed_function_sees_all_rows_of_a_key_together(
+    load: Load, memory_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "MEMORY_BYTES", memory_bytes)
+    made = load(KEYED)
+    ids = [number % 100 if number % 7 else None for number in range(1000)]
+    prices = [(0.0, -0.0, 1.5, float("nan"))[number // 100 % 4] for number in range(1000)]
+    rows = rows_of(id=pa.array(ids, pa.int64()), name=["n"] * 1000, price=prices)
+    found = [(row["id"], str(row["price"]), row["n"]) for row in run(made, [rows.slice(0, 400), rows.slice(400)])]
+    expected = Counter(zip(ids, (str(price + 0.0) for price in prices), strict=True))
+    assert Counter(found) == Counter((*key, n) for key, n in expected.items())
+
+
+@pytest.mark.parametrize("frame", ["duckdb.DuckDBPyRelation", "polars.LazyFrame", "pandas.DataFrame"])
+def test_a_keyed_function_of_each_frame_gets_its_buckets(
+    load: Load, frame: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "MEMORY_BYTES", 0)
+    source = WHOLE_TABLE[frame].replace('scope="table"', 'scope="keys", keys=["id"]').replace("% 3", "% 1000")
+    found = run(load(source), [table_of(500), table_of(500)])
+    assert sorted((row["k"], row["n"]) for row in found) == [(number, 2) for number in range(500)]
+
+
+def test_a_key_that_is_no_column_is_an_error_when_planned(load: Load) -> None:
+    made = load(KEYED.replace('"id", "price"]', '"idd"]', 1))
+    with pytest.raises(ConfigError, match="did you mean 'id'") as caught:
+        made.output_schema(SCHEMA)
+    assert "idd" in caught.value.what
+
+
+@pytest.mark.parametrize("told", ['scope="keys"', 'scope="keys", keys="id"', 'keys=["id"]', 'scope="rowz"'])
+def test_a_scope_that_does_not_fit_its_keys_is_an_error(load: Load, told: str) -> None:
+    with pytest.raises(ConfigError, match="scope") as caught:
+        load(KEYED.replace('scope="keys", keys=["id", "price"]', told))
+    assert "t.py:4" in str(caught.value.where)
 
 
 @pytest.mark.parametrize("frame", ROW_WISE)

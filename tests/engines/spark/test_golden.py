@@ -60,6 +60,9 @@ FRAMES = {
     '    return df.append_column("loud", pa.array([f"{ctx.table} {ctx.target}"] * df.num_rows, pa.string()))',
     "whole": 'import penstock\n@penstock.transform(scope="table")\ndef f(df: "duckdb.DuckDBPyRelation"):\n'
     '    return df.aggregate("stamp, count(*) AS n, max(id) AS id, max(note) AS note, max(ratio) AS ratio")',
+    "keyed": 'import penstock\n@penstock.transform(scope="keys", keys=["stamp"])\ndef f(df: "pyarrow.Table"):\n'
+    '    kept = df.group_by("stamp").aggregate([("id", "max"), ("note", "max"), ("ratio", "sum")])\n'
+    '    return kept.rename_columns(["stamp", "id", "note", "ratio"])',
 }
 
 

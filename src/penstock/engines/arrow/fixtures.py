@@ -29,7 +29,7 @@ from penstock.engines.arrow.types import fit_column
 from penstock.engines.arrow.workspace import Workspace
 from penstock.engines.scope import TransformContext
 from penstock.errors import ConfigError, PenstockError
-from penstock.protocols import Frame
+from penstock.protocols import Frame, Scope
 from penstock.records import dataclass
 from penstock.schema.types import is_type, to_arrow_schema
 from penstock.values import Field, RunId, TableSchema
@@ -76,6 +76,11 @@ class FixedTransform(Protocol):
     def declared_for(self, schema: pa.Schema) -> TableSchema: ...
     def apply(self, *inputs: Frame) -> Frame: ...
 
+    @property
+    def scope(self) -> Scope: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
 
 def check_fixtures(
     reference: str,
@@ -115,7 +120,38 @@ def _difference(transform: FixedTransform, case: _Case) -> str:
     lines = [f"missing: {row}" for row in missing.elements()] + [f"not expected: {row}" for row in extra.elements()]
     if not lines and case.ordered and got != wanted:
         lines = ["the rows are those expected, in another order"]
-    return "\n".join(lines)
+    return "\n".join(lines) or _broken_scope(transform, case.rows, Counter(got))
+
+
+def _broken_scope(transform: FixedTransform, rows: pa.RecordBatch, whole: Counter[str]) -> str:
+    """Empty when the rows, cut as the declared scope allows, give what they give together."""
+    parts = _parts(transform, rows)
+    if len(parts) < 2:
+        return ""
+    try:
+        made = Counter(repr(row) for part in parts for row in transform.apply(part).to_pylist())
+    except PenstockError as error:
+        return f"the rows cut as scope {transform.scope!r} allows: {error}"
+    if made == whole:
+        return ""
+    told = "one by one" if transform.scope == "rows" else "one key at a time"
+    return (
+        f"the transform's scope is {transform.scope!r}, and given its rows {told} it makes others than of all together"
+        '\n  fix: declare what it must see: @penstock.transform(scope="table"), or scope="keys" with keys=[...]'
+    )
+
+
+def _parts(transform: FixedTransform, rows: pa.RecordBatch) -> list[pa.RecordBatch]:
+    import pyarrow as pa
+
+    if transform.scope == "rows":
+        return [rows.slice(number, 1) for number in range(rows.num_rows)]
+    if transform.scope == "table":
+        return []
+    apart: dict[str, list[int]] = {}
+    for number, row in enumerate(rows.select(list(transform.keys)).to_pylist()):
+        apart.setdefault(repr(row), []).append(number)
+    return [rows.take(pa.array(numbers)) for numbers in apart.values()]
 
 
 def _expected_table(

@@ -18,7 +18,7 @@ from typing import Any
 
 from penstock.config.paths import within
 from penstock.engines.arrow.frames import FRAME_NAMES, FRAMES, FrameKind
-from penstock.engines.arrow.usererror import user_error
+from penstock.engines.arrow.usererror import user_error, user_line
 from penstock.errors import ConfigError
 from penstock.records import dataclass
 
@@ -123,6 +123,9 @@ def _execute(path: Path, reference: str) -> types.ModuleType:
     try:
         with importable(path.parent):
             exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the user's own code
+    except ConfigError as error:  # of our own decorator
+        error.locate(user_line(error, path) or str(path))
+        raise
     except (Exception, SystemExit) as error:
         raise user_error(error, path, f"the transform file of {reference!r}") from error
     finally:

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
+from penstock.engines.arrow.buckets import cut_by_keys
 from penstock.engines.arrow.frames import FRAMES, FrameKind, Offer
 from penstock.engines.arrow.reference import UserFunction, importable, load_user_function
 from penstock.engines.arrow.sqlscope import require_select, scope_of_sql
 from penstock.engines.arrow.types import arrow_schema_of, fit_rows
 from penstock.engines.arrow.usererror import user_error
 from penstock.engines.arrow.workspace import Workspace
-from penstock.engines.scope import PLANNING, TransformContext, scope_of
+from penstock.engines.scope import PLANNING, TransformContext, keys_of, require_keys, scope_of
 from penstock.errors import ContractError, PenstockError, TransformError
 from penstock.protocols import Frame, Scope
 from penstock.records import dataclass
@@ -37,7 +38,8 @@ def load_function(
 
 def function_transform(user: UserFunction, workspace: Workspace) -> ArrowTransform:
     """The same of a function that is loaded already."""
-    return ArrowTransform(scope_of(user.function), user.frame, workspace, f"transform {user.reference!r}", user=user)
+    label = f"transform {user.reference!r}"
+    return ArrowTransform(scope_of(user.function), user.frame, workspace, label, user=user, keys=keys_of(user.function))
 
 
 def parse_sql(sql: str, workspace: Workspace) -> ArrowTransform:
@@ -62,12 +64,13 @@ class ArrowTransform:
     user: UserFunction | None = None
     run_sql: Callable[[Offer], Iterator[pa.RecordBatch]] | None = None
     context: TransformContext = PLANNING
+    keys: tuple[str, ...] = ()
     _outputs: dict[tuple[object, ...], TableSchema] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def is_bounded(self) -> bool:
         """Whether memory stays flat however large the table is."""
-        return self.scope == "rows" or self.frame.is_bounded
+        return self.scope != "table" or self.frame.is_bounded
 
     def with_context(self, context: TransformContext) -> ArrowTransform:
         """The same transform, told where it runs; functions of `(df, ctx)` need it."""
@@ -86,13 +89,15 @@ class ArrowTransform:
         return pa.Table.from_batches(self.stream(table.to_batches(), table.schema), declared)
 
     def stream(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The rows made of these, in the declared columns and types; row by row or all together, as `scope` says."""
+        """The rows made of these, in the declared columns and types; together as `scope` says."""
         declared = self.declared_for(schema)
         if self.scope == "rows":
             for batch in batches:
                 yield from self._run(Offer([batch], schema, together=False, workspace=self.workspace), declared)
             return
-        yield from self._run(Offer(batches, schema, together=True, workspace=self.workspace), declared)
+        parts = cut_by_keys(batches, self.keys, self.workspace) if self.scope == "keys" else [batches]
+        for part in parts:
+            yield from self._run(Offer(part, schema, together=True, workspace=self.workspace), declared)
 
     def _run(self, offer: Offer, declared: TableSchema) -> Iterator[pa.RecordBatch]:
         for rows in self._results(offer):
@@ -135,6 +140,8 @@ class ArrowTransform:
 
     def _try_out(self, schema: pa.Schema) -> TableSchema:
         import pyarrow as pa
+
+        require_keys(self.keys, schema.names, what=self._name(), where=self._where())
 
         empty = pa.RecordBatch.from_pylist([], schema=schema)
         results = self._results(Offer([empty], schema, together=False, workspace=self.workspace))

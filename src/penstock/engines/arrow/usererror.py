@@ -39,7 +39,7 @@ def user_error(error: BaseException, path: Path | None, what: str, *, fallback: 
             where=fallback,
             fix="raise settings.memory, or have the transform gather less",
         )
-    where = (_user_line(error, path) if path is not None else None) or fallback
+    where = (user_line(error, path) if path is not None else None) or fallback
     if "not suitable for replacement scan" in str(error):
         return TransformError(
             f"{what} read a relation by duckdb.sql(), which is another database",
@@ -72,7 +72,8 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else ""
 
 
-def _user_line(error: BaseException, path: Path) -> str | None:
+def user_line(error: BaseException, path: Path) -> str | None:
+    """The last line of the user's folder that the error passed."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(path.parent)]

@@ -60,7 +60,7 @@ class SparkEngine:
             return self._through_frame(job, job.transform)
         if not job.splits or not isinstance(job.reader, RemoteReader):
             return self._local.move(job)
-        if _sees_all(job.transform):
+        if job.transform is not None and self.gathers(job.transform):
             return self._through_files(job) if isinstance(job.reader, JdbcReader) else self._local.move(job)
         return self._by_tasks(job, relay=False)
 
@@ -82,7 +82,7 @@ class SparkEngine:
         return _as_read(read, moved)
 
     def _through_files(self, job: Move) -> Moved:
-        """For a transform that sees the whole table, in this process: what Spark reads comes as files."""
+        """For a transform that must see rows of several splits, in this process: what Spark reads comes as files."""
         self._require_shared_staging()
         with self._local.temporary_folder() as folder:
             read = self._staged(replace(job, transform=None, shape=raw_shape(job.shape), open_writer=None), folder)
@@ -201,16 +201,15 @@ class SparkEngine:
         """Where splits run, for `plan`."""
         return f"Spark tasks on {self._session.place}"
 
+    def gathers(self, transform: Transform) -> bool:
+        return transform.scope != "rows" and not isinstance(transform, SparkTransform)
+
     def close(self) -> None:
         """End the session if it was made here, and give back what the local engine holds; safe to repeat."""
         try:
             self._session.close()
         finally:
             self._local.close()
-
-
-def _sees_all(transform: Transform | None) -> bool:
-    return transform is not None and transform.scope != "rows"
 
 
 def _as_read(read: Moved, moved: Moved) -> Moved:

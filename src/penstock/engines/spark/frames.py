@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.engines.arrow.frames import FrameKind
 from penstock.engines.arrow.reference import PYSPARK, UserFunction, importable
 from penstock.engines.arrow.usererror import user_error
-from penstock.engines.scope import PLANNING, TransformContext, scope_of
+from penstock.engines.scope import PLANNING, TransformContext, keys_of, require_keys, scope_of
 from penstock.engines.spark.connect import lost_server
 from penstock.engines.spark.session import HeldSession
 from penstock.engines.spark.types import for_spark, spark_schema, table_schema
@@ -57,6 +57,10 @@ class SparkTransform:
     def scope(self) -> Scope:
         return scope_of(self.user.function)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return keys_of(self.user.function)
+
     def with_context(self, context: TransformContext) -> SparkTransform:
         return replace(self, context=context)
 
@@ -67,6 +71,7 @@ class SparkTransform:
     def declared_for(self, schema: pa.Schema) -> TableSchema:
         key = repr([(f.name, str(f.type), f.metadata) for f in schema])
         if key not in self._outputs:
+            require_keys(self.keys, schema.names, what=self.name, where=self.user.where)
             session = self.session.get()
             empty = session.createDataFrame([], spark_schema(for_spark(schema)))
             made = self.call(empty)

@@ -71,6 +71,10 @@ class TravellingTransform:
         made = self._made.with_context(context) if self._made is not None else None
         return TravellingTransform(self.origin, self.scope, context, made)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self._arrow().keys
+
     def output_schema(self, *inputs: TableSchema) -> TableSchema:
         return self._arrow().output_schema(*inputs)
 
