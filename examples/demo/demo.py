@@ -1,4 +1,7 @@
-"""The demo: an operational SQLite database of airports, replayed in two acts, into DuckDB and a Parquet lake."""
+"""The demo: an operational SQLite database of airports, replayed in two acts, into DuckDB and a Parquet lake.
+
+`demo.py --engine spark` plays it on Apache Spark, with the same result.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +24,7 @@ START = datetime(2026, 9, 1, 6, 0, 0)  # noqa: DTZ001 - the operational database
 COLUMNS = "iata, icao, name, city, subd, country, elevation, lat, lon, tz"
 
 
-def main() -> int:
+def main(engine: Sequence[str]) -> int:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     airports = read_airports()
@@ -28,16 +32,16 @@ def main() -> int:
     say("Act one: an application has stored its first 7,000 airports")
     create_table(database)
     store(database, airports[:FIRST_ACT], START)
-    penstock("plan")
-    penstock("run")
+    penstock("plan", *engine)
+    penstock("run", *engine)
 
     say("Act two: the application adds the rest, and corrects 40 elevations")
     store(database, airports[FIRST_ACT:], START + timedelta(days=1))
     correct_elevations(database, START + timedelta(days=1, hours=1))
-    penstock("run")
+    penstock("run", *engine)
 
     say("A third run finds nothing to do, and verify proves that both tables hold what they should")
-    penstock("run")
+    penstock("run", *engine)
     penstock("verify")
     database.close()
     show_results()
@@ -113,4 +117,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

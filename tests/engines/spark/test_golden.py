@@ -11,8 +11,11 @@ import duckdb
 import pytest
 
 from penstock.pipeline.results import RunOptions
+from penstock.schema.types import decimal_of
 from tests.engines.spark.lab import Lab, make_lab
-from tests.pages.moves import Journey
+from tests.pages import systems
+from tests.pages.moves import SYSTEMS, TABLE, Journey, declared, numbered, stream_of
+from tests.pages.torture import Column
 
 pytestmark = pytest.mark.feature("M9")
 
@@ -36,6 +39,61 @@ def test_every_value_of_every_type_arrives_on_spark_as_on_arrow(
     other = ShortJourney(make_folder(tmp_path / "spark"), postgres_module_url, options=RunOptions(spark=spark))
     assert arrow.go() == other.go()
     assert arrow.refused == other.refused
+
+
+SAME = "def f(df: 'pyspark.sql.DataFrame'):\n    return df\n"
+
+
+@dataclass
+class FramedJourney(Journey):
+    """Through a PySpark transform that returns what it is given, into DuckDB, without what Spark has no type for."""
+
+    def go_through_frames(self) -> int:
+        """How many columns arrived. Raises AssertionError naming every value that is another one now."""
+        (self.folder / "same.py").write_text(SAME)
+        kept = {source: self.fill(source) for source in SYSTEMS}
+        pipelines = self.pipelines({source: [TABLE] for source in SYSTEMS}, {source: ["duckdb"] for source in SYSTEMS})
+        for pipeline in pipelines:
+            for table in pipeline["tables"]:
+                source = str(pipeline["name"]).partition("_to_")[0]
+                table |= {"name": stream_of(source, KEPT), "target_name": f"from_{source}_{KEPT}"}
+                table |= {"transform": "same.py::f", "columns": declared(kept[source])}
+        assert not self.failed(self.run(pipelines))
+        for source, columns in kept.items():
+            self.compare(source, "duckdb", KEPT, columns)
+        assert not self.wrong, "\n".join(self.wrong)
+        return sum(map(len, kept.values()))
+
+    def fill(self, source: str) -> dict[str, Column]:
+        columns = numbered(source)
+        systems.fill(source, TABLE, columns, folder=self.folder, url=self.url)
+        kinds = {f.name: f.type for f in self.read(self.source(source), stream_of(source, TABLE), source).schema.fields}
+        kept = {name: column for name, column in columns.items() if not is_beyond_spark(kinds[name])}
+        systems.fill(source, KEPT, kept, folder=self.folder, url=self.url)
+        return kept
+
+
+KEPT = f"{TABLE}_kept"
+
+
+def is_beyond_spark(kind: str) -> bool:
+    digits = decimal_of(kind)
+    return (kind.startswith(("time64", "time", "interval", "duration")) and not kind.startswith("timestamp")) or (
+        digits is not None and digits[0] > 38
+    )
+
+
+@pytest.mark.postgres
+def test_every_value_passes_a_pyspark_transform_whatever_the_sessions_zone(
+    tmp_path: Path, postgres_url: str, classic_spark: Any
+) -> None:
+    before = classic_spark.conf.get("spark.sql.session.timeZone")
+    classic_spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+    try:
+        journey = FramedJourney(tmp_path, postgres_url, options=RunOptions(spark=classic_spark))
+        assert journey.go_through_frames() > 140
+    finally:
+        classic_spark.conf.set("spark.sql.session.timeZone", before)
 
 
 def make_folder(path: Path) -> Path:
