@@ -22,7 +22,7 @@ from penstock.engines.arrow.relay import run_relay
 from penstock.engines.spark.meters import Meter
 from penstock.engines.spark.remote import limit_systems
 from penstock.engines.spark.reports import TaskFailedError, error_to_json, moved_to_json, unforeseen
-from penstock.errors import ConfigError, PenstockError
+from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.protocols import Chunks, Move, Moved, Reader, Transform, Writer
 from penstock.records import dataclass
 from penstock.values import (
@@ -125,7 +125,15 @@ class Pieces:
 
     def write(self, split_id: SplitId, attempt: int, batches: Iterator[Batch], *, into: Into = "target") -> Piece:
         del attempt
-        return self._writer.write(split_id, self._attempt, batches, into=into)
+        piece = self._writer.write(split_id, self._attempt, batches, into=into)
+        if piece.attempt != self._attempt:  # of an attempt whose executor was lost after it: to be counted as it is
+            given = sum(batch.rows.num_rows for batch in batches)
+            if given != piece.rows:
+                raise LoadError(
+                    f"an earlier attempt at split {split_id!r} wrote {piece.rows} rows, and this one has {given}",
+                    fix="if the table has a transform, it must make the same rows of the same rows",
+                )
+        return piece
 
     def relay(self, split_id: SplitId, attempt: int, chunks: Chunks) -> Piece:
         del attempt
