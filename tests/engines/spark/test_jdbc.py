@@ -122,7 +122,7 @@ def test_plan_states_that_each_partition_reads_its_own_moment(tmp_path: Path, po
     assert on_spark.splits == 10
     assert any("each partition sees the rows of its own moment" in note for note in on_spark.notes)
     assert on_arrow.splits == 1
-    assert "spark.io: no effect, the arrow engine reads natively" in on_arrow.notes
+    assert "spark.io: no effect, the arrow engine reads and writes natively" in on_arrow.notes
 
 
 @pytest.mark.parametrize(
