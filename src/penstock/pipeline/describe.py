@@ -173,7 +173,7 @@ def _without_effect(table: Surveyed, parties: Parties) -> Iterator[str]:
     step, splits = table.step, table.step.reading.splits
     wishes = {
         "partitions_column": splits.column,
-        "partitions_count": splits.count,
+        "partitions_count": None if splits.by_cursor else splits.count,  # through JDBC it need not be written
         "partitions_lower_bound": splits.lower,
         "partitions_upper_bound": splits.upper,
         "partitions_bounds_filtered": splits.bounds_filtered or None,

@@ -203,9 +203,9 @@ WORK: dict[str, Json] = {
 
 
 def test_a_system_without_jdbc_is_refused_where_it_is_written(tmp_path: Path, spark: object) -> None:
-    lab = make_lab(tmp_path / "lab", [{"target_name": "copy", **JDBC}], source="sqlite", destination="duckdb")
+    lab = make_lab(tmp_path / "lab", [{"target_name": "copy", **JDBC}], source="duckdb", destination="duckdb")
     result = lab.run(spark)
-    assert "variant 'sqlite' is not read through JDBC" in str(result.errors)
+    assert "variant 'duckdb' is not read through JDBC" in str(result.errors)
     assert lab.rows() is None
 
 

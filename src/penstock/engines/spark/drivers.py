@@ -20,6 +20,7 @@ Answer = TypeVar("Answer")
 _UNREACHABLE = ("Connection refused", "UnknownHostException", "connection attempt failed", "SocketTimeoutException")
 _BROKEN = ("I/O error occurred while sending", "terminating connection", "This connection has been closed")
 _REFUSED = ("authentication failed", "no pg_hba.conf entry", "does not exist", "password-based authentication")
+_LOCKED = ("[SQLITE_BUSY", "[SQLITE_LOCKED")
 _NO_CONNECTION = "FAILED_JDBC.CONNECTION"
 _CAUSES = 10
 
@@ -99,6 +100,8 @@ def explain_jdbc(error: Exception, connections: Sequence[Connection]) -> Penstoc
         )
     if any(words in text for words in _BROKEN):
         return LoadError("a JDBC connection broke more often than Spark tries again", where=where, fault="transient")
+    if any(words in text for words in _LOCKED):
+        return ExtractionError("the file is locked by another process", where=where, fault="transient")
     if _NO_CONNECTION in text:
         return ConfigError(
             "no connection could be made through JDBC",
