@@ -15,7 +15,9 @@ from penstock.pipeline.results import RunOptions, Selection
 from tests.engines.spark.lab import INCREMENTAL, Lab, make_lab
 from tests.engines.spark.test_failures import ATTEMPTS, KILLS, RAISES, WEARY, attempts_of
 from tests.engines.spark.test_jdbc import KINDS, query
+from tests.engines.spark.test_kills import make_spark_cell, wait_until_alone
 from tests.engines.spark.test_moves import go_three_rounds
+from tests.faults.cells import KILLED, Strategy
 from tests.faults.places import PostgresPlace
 from tests.faults.proxy import proxied
 
@@ -114,6 +116,7 @@ def test_a_task_that_fails_before_it_writes_doubles_nothing(
     assert lab.open().verify()[0].state == "equal"
 
 
+WHILE_THEY_LAND = ("load.stage_created", "load.piece_written", "load.piece_committed", "commit.applied")
 WAITS = (
     ATTEMPTS
     + """
@@ -174,6 +177,29 @@ def landed_rows(place: PostgresPlace) -> list[Any]:
         f" WHERE c.relname LIKE '\\_penstock%' AND c.relnamespace = '{place.schema}'::regnamespace"
     )
     return place.query(f'SELECT count(DISTINCT attempt), count(*) FROM "{name}" WHERE report IS NULL')
+
+
+@pytest.mark.feature("N2")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("strategy", ["replace", "upsert"])
+@pytest.mark.parametrize(
+    "point", ["load.stage_created", "load.piece_written", "load.piece_committed", "commit.applied"]
+)
+def test_a_driver_killed_while_rows_land_is_made_good_by_the_next(
+    point: str, strategy: Strategy, tmp_path: Path, postgres_url: str
+) -> None:
+    cell = make_spark_cell("postgres", strategy, tmp_path, postgres_url)
+    cell.options += ", spark: {write: jdbc}"
+    cell.write_project()
+    before, after = cell.seen(), cell.source_rows()
+    armed = cell.run(faults=f"{point}=kill")
+    assert armed.exit_code == KILLED, armed.said
+    cell.check_whole(before, after, *([type(after)()] if before is None else []))
+    cell.check_ledger()
+    recovered = cell.run()
+    assert recovered.exit_code == 0, recovered.said
+    wait_until_alone(cell)
+    cell.check_done()
 
 
 def test_an_error_of_a_task_is_told_once_and_leaves_nothing(tmp_path: Path, postgres_url: str, spark: object) -> None:
