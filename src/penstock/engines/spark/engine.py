@@ -27,6 +27,7 @@ from penstock.engines.spark.frames import (
 )
 from penstock.engines.spark.jdbc import JdbcReader
 from penstock.engines.spark.jobs import run_job
+from penstock.engines.spark.landing import JdbcWriter
 from penstock.engines.spark.move import Mover
 from penstock.engines.spark.remote import RemoteReader, RemoteWriter, keeps_files, travelling
 from penstock.engines.spark.session import HeldSession
@@ -36,7 +37,7 @@ from penstock.engines.spark.types import arrow_schema
 from penstock.errors import ConfigError, LoadError
 from penstock.protocols import Move, Moved, Transform
 from penstock.schema.types import to_arrow_schema
-from penstock.values import Connection, Piece, ReadIo, Split, StreamName, TableSchema
+from penstock.values import Connection, Piece, RowIo, Split, StreamName, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -177,16 +178,19 @@ class SparkEngine:
         assert isinstance(parsed, ArrowTransform)
         return TravellingTransform.of_sql(parsed, sql)
 
-    def reader(self, source: Connection, io: ReadIo = "native") -> RemoteReader:
+    def reader(self, source: Connection, io: RowIo = "native") -> RemoteReader:
         self._require_reachable(source)
         if io == "native":
             return RemoteReader(travelling(source))
         plugins.open_jdbc(source)
         return JdbcReader(travelling(source), jars_folder=self._jars_folder)
 
-    def open_writer(self, destination: Connection) -> RemoteWriter:
+    def open_writer(self, destination: Connection, io: RowIo = "native", *, batch_rows: int = 10_000) -> RemoteWriter:
         self._require_reachable(destination)
-        return RemoteWriter(travelling(destination))
+        if io == "native":
+            return RemoteWriter(travelling(destination))
+        plugins.open_jdbc_destination(destination)
+        return JdbcWriter(travelling(destination), jars_folder=self._jars_folder, batch_rows=batch_rows)
 
     def _require_reachable(self, connection: Connection) -> None:
         if keeps_files(connection) and not self._session.is_local:

@@ -208,14 +208,21 @@ def _run_tasks(version: str, pickled: bytes, numbers: Iterator[pa.RecordBatch]) 
 def _run_task(
     version: str, pickled: bytes, number: int, rows: Iterator[pa.RecordBatch] | None = None
 ) -> dict[str, Json]:
-    if version != own_version():
-        error = ConfigError(
-            f"the executors have penstock {own_version()}, this process {version}",
-            fix="install the same version on both",
-        )
-        return {"error": error_to_json(error)}
+    strange = other_version(version)
+    if strange is not None:
+        return {"error": error_to_json(strange)}
     orders: Orders = pickle.loads(pickled)  # noqa: S301 - made by the driver of this very run
     return orders.run(number, attempt_number(), rows)
+
+
+def other_version(version: str) -> ConfigError | None:
+    """The error that the driver's version is not this one."""
+    if version == own_version():
+        return None
+    return ConfigError(
+        f"the executors have penstock {own_version()}, this process {version}",
+        fix="install the same version on both",
+    )
 
 
 def own_version() -> str:
