@@ -28,13 +28,14 @@ from penstock.engines.spark.frames import (
 from penstock.engines.spark.jdbc import JdbcReader
 from penstock.engines.spark.jobs import run_job
 from penstock.engines.spark.move import Mover
+from penstock.engines.spark.notebook import lazy_frame
 from penstock.engines.spark.remote import RemoteReader, RemoteWriter, keeps_files, travelling
 from penstock.engines.spark.session import HeldSession
 from penstock.engines.spark.task import Pieces, StagedFiles
 from penstock.engines.spark.transform import TravellingTransform
 from penstock.engines.spark.types import arrow_schema
 from penstock.errors import ConfigError, LoadError
-from penstock.protocols import Move, Moved, Transform
+from penstock.protocols import Move, Moved, Reader, Transform
 from penstock.schema.types import to_arrow_schema
 from penstock.values import Connection, Piece, ReadIo, Split, StreamName, TableSchema
 
@@ -153,6 +154,10 @@ class SparkEngine:
         session = self._session.get()
         with self._local.temporary_folder() as staging:
             return Mover(session, job, staging, relay=relay).run()
+
+    def frame_of(self, reader: Reader, splits: Sequence[Split]) -> DataFrame:
+        """The rows of the splits as a lazy frame, a partition for each, while what they are read from lasts."""
+        return lazy_frame(self._session.get(), reader, splits)
 
     def _require_shared_staging(self) -> None:
         if not self._session.is_local:
