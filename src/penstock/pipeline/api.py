@@ -73,6 +73,14 @@ def extract(  # noqa: PLR0913 - the documented signature
     return _open(config, environment).extract(table, _selection(pipeline, None, tags), options)
 
 
+def register_spark(spark: object, config: Config = None, *, environment: str | None = None) -> None:
+    """Make the project's connections readable by `spark.read.format("penstock")`, by name.
+
+    Options are `connection`, and `table` or `query`. Secrets travel in the closure of the data source only.
+    """
+    _open(config, environment).register_spark(spark)
+
+
 def load(  # noqa: PLR0913 - the documented signature
     config: Config = None,
     *,

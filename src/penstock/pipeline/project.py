@@ -282,6 +282,11 @@ class Project:
             engine.close,
         )
 
+    def register_spark(self, session: object) -> None:
+        """Make the connections of the pipelines readable by `session.read.format("penstock")`."""
+        engine = self._engines.apart(RunOptions(spark=session))
+        engine.offer(tuple(self._ends.connections.values()))
+
     def load(
         self,
         table: str,

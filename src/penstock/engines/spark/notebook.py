@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from penstock.engines.spark.remote import RemoteReader, limit_systems
 from penstock.engines.spark.reports import unforeseen
-from penstock.engines.spark.task import own_version
+from penstock.engines.spark.task import SYSTEM_BYTES, own_version
 from penstock.engines.spark.types import for_spark, spark_schema
-from penstock.errors import ConfigError, PenstockError
+from penstock.errors import ConfigError, PenstockError, SourceChangedError
 from penstock.protocols import Reader
 from penstock.schema.types import to_arrow_schema
-from penstock.values import Split
+from penstock.values import Connection, Split
 from penstock.values.wire import split_from_json, split_to_json
 
 if TYPE_CHECKING:
@@ -35,15 +36,26 @@ def _read_numbered(
 ) -> Iterator[pa.RecordBatch]:
     require_version(version)
     opened: Reader = pickle.loads(reader)  # noqa: S301 - made by the process that made the frame
+    if isinstance(opened, RemoteReader):
+        prepare(opened.connection)
     for batch in numbers:
         for number in batch.column(0).to_pylist():
             split = split_from_json(json.loads(splits[number]))
             yield from safely(lambda split=split: rows_of(opened, split, schema))  # type: ignore[misc]
 
 
+def prepare(connection: Connection) -> None:
+    """Tell an embedded system how much of a task's memory is its."""
+    limit_systems(frozenset({connection.variant}), SYSTEM_BYTES, None)
+
+
 def rows_of(reader: Reader, split: Split, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The split's rows as the frame's columns."""
+    """The split's rows as the frame's columns. Raises SourceChangedError where the source has others by now."""
     planned = to_arrow_schema(split.schema)
+    if not for_spark(planned).equals(schema):
+        raise SourceChangedError(
+            "the columns of the source changed since the frame was made", where=split.stream, fix="read it again"
+        )
     for batch in reader.read(split):
         yield batch.rows.cast(planned).cast(schema)
 
