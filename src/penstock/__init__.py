@@ -21,7 +21,7 @@ from penstock.errors import (
 
 if TYPE_CHECKING:
     from penstock.engines.scope import transform
-    from penstock.pipeline.api import extract, load, plan, run
+    from penstock.pipeline.api import extract, load, plan, register_spark, run
     from penstock.pipeline.project import Project
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ _LAZY = {
     "extract": "penstock.pipeline.api",
     "load": "penstock.pipeline.api",
     "plan": "penstock.pipeline.api",
+    "register_spark": "penstock.pipeline.api",
     "run": "penstock.pipeline.api",
     "transform": "penstock.engines.scope",
 }
@@ -54,6 +55,7 @@ __all__ = [
     "extract",
     "load",
     "plan",
+    "register_spark",
     "run",
     "transform",
 ]

@@ -55,16 +55,30 @@ def plan(  # noqa: PLR0913 - the documented signature
     return _open(config, environment).plan(_selection(pipeline, table, tags), options)
 
 
-def extract(
+def extract(  # noqa: PLR0913 - the documented signature
     config: Config = None,
     *,
     table: str,
     pipeline: str | None = None,
     tags: Sequence[str] | None = None,
     environment: str | None = None,
+    engine: str | None = None,
+    spark: object | None = None,
 ) -> Extracted:
-    """The rows that the next run of `table` would read, lazily; no transform, and no cursor moves."""
-    return _open(config, environment).extract(table, _selection(pipeline, None, tags))
+    """The rows that the next run of `table` would read, lazily; no transform, and no cursor moves.
+
+    On Spark `.df` is a lazy frame of the session, to be computed before `.close()`.
+    """
+    options = RunOptions(engine=engine, spark=spark)
+    return _open(config, environment).extract(table, _selection(pipeline, None, tags), options)
+
+
+def register_spark(spark: object, config: Config = None, *, environment: str | None = None) -> None:
+    """Make the project's connections readable by `spark.read.format("penstock")`, by name.
+
+    Options are `connection`, and `table` or `query`. Secrets travel in the closure of the data source only.
+    """
+    _open(config, environment).register_spark(spark)
 
 
 def load(  # noqa: PLR0913 - the documented signature

@@ -11,7 +11,7 @@ from functools import partial
 
 from penstock.errors import ConfigError, PenstockError
 from penstock.plugins import connector, open_destination, open_jdbc, open_jdbc_destination, open_source
-from penstock.protocols import Destination, Engine, KeptOpen, RemoteEngine, RowAware, Source
+from penstock.protocols import Destination, Engine, KeptOpen, Reader, RemoteEngine, RowAware, Source
 from penstock.records import dataclass
 from penstock.steps.replicate import RemoteEnds
 from penstock.steps.replicate_step import ReplicateStep
@@ -130,6 +130,17 @@ class Ends:
             if not apart and write_io == "native":
                 return RemoteEnds(reader, None, require)
             return RemoteEnds(reader, engine.open_writer(there, write_io, batch_rows=step.writing.batch_rows), require)
+
+    def reader_elsewhere(self, engine: RemoteEngine, name: str) -> Reader:
+        """The read side as other processes open it. Raises ConfigError where they cannot."""
+        if self._is_written(name):
+            raise ConfigError(
+                f"connection {name!r} is a file that this project also writes to: the tasks of Spark cannot read it",
+                where=f"connections.{name}",
+                fix="take to_arrow() of engine arrow, or read a copy of the file",
+            )
+        with self.locating(name):
+            return engine.reader(self.connection(name))
 
     def _is_written(self, name: str) -> bool:
         """Whether files that this process may also write to: no other process can open them meanwhile."""

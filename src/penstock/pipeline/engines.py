@@ -51,6 +51,11 @@ class Engines:
             return self._once(name, self._arrow)
         return self._once((name, id(options.spark)), lambda: self._spark(options.spark))
 
+    def apart(self, options: RunOptions) -> Any:
+        """A Spark engine of its own for a frame that outlives the call; None where the options ask for another."""
+        self.of(options)  # refuses what does not exist
+        return self._spark(options.spark) if engine_name(self.settings, options) == "spark" else None
+
     @contextmanager
     def arrow_of(self, frame: Any) -> Iterator[Any]:
         """The frame itself; a Spark frame, which has no Arrow stream, as one, out of files that its tasks write."""

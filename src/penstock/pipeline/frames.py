@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,17 +39,55 @@ Frame = Any  # whatever has an Arrow C stream
 class Extracted:
     """The rows of one table as its source holds them; nothing is read before one of these is asked for.
 
-    Each conversion reads anew, except `df` and `relation()`, which keep the rows in a private DuckDB that may spill.
+    Each conversion reads anew, except `relation()`, which keeps the rows in a private DuckDB that may spill. On Spark
+    `df` is lazy: the source's snapshot, and a session that was made for it, last until `close()`.
     """
 
     open: Callable[[], ReadSession]
     reader: Reader
+    spread: Callable[[Sequence[Split]], Frame] | None = None
+    release: Callable[[], None] = lambda: None
     _link: duckdb.DuckDBPyConnection | None = field(default=None, init=False, repr=False)
+    _session: ReadSession | None = field(default=None, init=False, repr=False)
+    _frame: Frame = field(default=None, init=False, repr=False)
+    _closed: bool = field(default=False, init=False, repr=False)
 
     @property
-    def df(self) -> duckdb.DuckDBPyRelation:
-        """The rows in this engine's own frame: a DuckDB relation."""
-        return self.relation()
+    def df(self) -> Frame:
+        """The rows in the engine's own frame: a DuckDB relation, or a lazy Spark frame whose partitions are the splits.
+
+        Raises ConfigError once it is closed.
+        """
+        if self._closed:
+            raise ConfigError("these rows are closed", fix="call extract() again, and close() when their frame is done")
+        return self.relation() if self.spread is None else self._lazy_frame(self.spread)
+
+    def close(self) -> None:
+        """Let go of the source and of a Spark session that was made here: frames cannot be computed any more.
+
+        Safe to repeat.
+        """
+        session, self._session, self._frame, self._closed = self._session, None, None, True
+        try:
+            if session is not None:
+                session.__exit__(None, None, None)
+        finally:
+            self.release()
+
+    def __enter__(self) -> Extracted:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _lazy_frame(self, spread: Callable[[Sequence[Split]], Frame]) -> Frame:
+        if self._frame is None:
+            with ExitStack() as stack:
+                session = stack.enter_context(self.open())
+                self._frame = spread(session.splits)
+                self._session = session
+                stack.pop_all()
+        return self._frame
 
     def relation(self) -> duckdb.DuckDBPyRelation:
         import duckdb

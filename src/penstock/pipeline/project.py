@@ -260,14 +260,32 @@ class Project:
                     return record
         return None
 
-    def extract(self, table: str, selection: Selection | None = None) -> Extracted:
+    def extract(self, table: str, selection: Selection | None = None, options: RunOptions | None = None) -> Extracted:
         """The rows the next run of a table would read; no transform, and no cursor moves."""
-        step = self._one_step(table, selection)
+        options = options or RunOptions()
+        try:
+            step = self._one_step(table, selection, options)
+        finally:
+            self.engine(options).close()  # which may have looked at a session, to compile a transform
         found = self._survey([step])[0]
         if found.error is not None or found.request is None:
             raise found.error or PenstockError(f"{table} could not be surveyed")
         source, request = self._ends.source(step.source), replace(found.request, chain_rows=None, set_aside=False)
-        return Extracted(lambda: source.open([request]), source.reader())
+        engine = self._engines.apart(options)  # which its own close() ends, and no run of this project
+        if engine is None:
+            return Extracted(lambda: source.open([request]), source.reader())
+        reader = self._ends.reader_elsewhere(engine, step.source)
+        return Extracted(
+            lambda: source.open([request]),
+            source.reader(),
+            lambda splits: engine.frame_of(reader, splits),
+            engine.close,
+        )
+
+    def register_spark(self, session: object) -> None:
+        """Make the connections of the pipelines readable by `session.read.format("penstock")`."""
+        engine = self._engines.apart(RunOptions(spark=session))
+        engine.offer(tuple(self._ends.connections.values()))
 
     def load(
         self,
@@ -282,7 +300,7 @@ class Project:
 
         With `load_id` the same id is taken in once, however often it is repeated. No transform runs, no cursor moves.
         """
-        step = self._one_step(table, selection)
+        step = self._one_step(table, selection, RunOptions())
         if write_mode is not None and write_mode not in get_args(Strategy):
             raise ConfigError(f"unknown write_mode {write_mode!r}", fix=suggest(write_mode, get_args(Strategy)))
         writing = replace(step.writing, strategy=write_mode or step.writing.strategy)
@@ -313,9 +331,9 @@ class Project:
         self.backend().record_table(record)
         return replace(result, tables=(record,))
 
-    def _one_step(self, table: str, selection: Selection | None) -> ReplicateStep:
+    def _one_step(self, table: str, selection: Selection | None, options: RunOptions) -> ReplicateStep:
         chosen = replace(selection or Selection(), table=table)
-        steps = self.steps(chosen, RunOptions())
+        steps = self.steps(chosen, options)
         named = [s for s in steps if table in (str(s.writing.target), s.writing.target.name)]
         steps = named if len(named) == 1 else steps  # a target's own name, though others read a stream of that name
         if len(steps) > 1:

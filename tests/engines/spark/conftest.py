@@ -28,7 +28,7 @@ CHEAP = {
 }
 CONNECT_PORT = "spark.connect.grpc.binding.port"
 # These run on classic and on Connect, where `make test` takes the sample and `make test-faults` the rest.
-ON_BOTH = ("test_golden", "test_moves", "test_frames", "test_progress")
+ON_BOTH = ("test_golden", "test_moves", "test_frames", "test_progress", "test_extract", "test_datasource")
 SAMPLE = (
     "test_rows_are_told_before_the_last_task_ends[connect]",
     "test_three_rounds_on_spark_leave_what_arrow_leaves[connect-postgres-postgres-upsert]",

@@ -13,6 +13,7 @@ from penstock import plugins
 from penstock.engines.arrow.engine import ArrowEngine
 from penstock.engines.arrow.reference import load_user_function
 from penstock.engines.arrow.transform import ArrowTransform
+from penstock.engines.spark.datasource import register
 from penstock.engines.spark.frames import (
     FRAMES,
     SparkTransform,
@@ -29,13 +30,14 @@ from penstock.engines.spark.jdbc import JdbcReader
 from penstock.engines.spark.jobs import run_job
 from penstock.engines.spark.landing import JdbcWriter
 from penstock.engines.spark.move import Mover
+from penstock.engines.spark.notebook import lazy_frame
 from penstock.engines.spark.remote import RemoteReader, RemoteWriter, keeps_files, travelling
 from penstock.engines.spark.session import HeldSession
 from penstock.engines.spark.task import Pieces, StagedFiles
 from penstock.engines.spark.transform import TravellingTransform
 from penstock.engines.spark.types import arrow_schema
-from penstock.errors import ConfigError, LoadError
-from penstock.protocols import Move, Moved, Transform
+from penstock.errors import ConfigError, LoadError, PenstockError
+from penstock.protocols import Move, Moved, Reader, Transform
 from penstock.schema.types import to_arrow_schema
 from penstock.values import Connection, Piece, RowIo, Split, StreamName, TableSchema
 
@@ -154,6 +156,21 @@ class SparkEngine:
         session = self._session.get()
         with self._local.temporary_folder() as staging:
             return Mover(session, job, staging, relay=relay).run()
+
+    def frame_of(self, reader: Reader, splits: Sequence[Split]) -> DataFrame:
+        """The rows of the splits as a lazy frame, a partition for each, while what they are read from lasts."""
+        return lazy_frame(self._session.get(), reader, splits)
+
+    def offer(self, connections: Sequence[Connection]) -> None:
+        """Make them readable by the session's own `read.format("penstock")`; one out of reach says so when named."""
+        register(self._session.get(), {one.name: self._offered(one) for one in connections})
+
+    def _offered(self, connection: Connection) -> Connection | PenstockError:
+        try:
+            self._require_reachable(connection)
+            return travelling(connection)
+        except PenstockError as error:
+            return error
 
     def _require_shared_staging(self) -> None:
         if not self._session.is_local:
