@@ -13,6 +13,7 @@ from penstock.config.connections import ConnectionConfig
 from penstock.config.document import MAX_BYTES, Node, read_document
 from penstock.config.expectations import Expected, expect_field, fields_of
 from penstock.config.models import RESERVED, EnvironmentConfig, ProjectConfig, Waiting
+from penstock.config.paths import beside
 from penstock.config.problems import Findings, did_you_mean, format_path, suggest
 from penstock.config.problems import Path as YamlPath
 from penstock.config.settings import FILE_BACKENDS, Settings
@@ -181,7 +182,7 @@ def _load_environment(node: Node, name: str, file: Path, shaper: Shaper, *, proj
 
 
 def _with_absolute_folders(settings: Settings, base_dir: Path) -> Settings:
-    folders = {key: str(base_dir / value) for key in ("staging", "log_dir") if (value := getattr(settings, key))}
+    folders = {key: beside(base_dir, value) for key in ("staging", "log_dir") if (value := getattr(settings, key))}
     return settings.model_copy(update=folders)
 
 

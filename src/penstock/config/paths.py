@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from penstock.errors import ConfigError
@@ -11,9 +12,15 @@ PATH_KEYS = frozenset(("db_path", "sslrootcert", "sslcert", "sslkey", "private_k
 IN_MEMORY = ":memory:"
 
 
+def is_url(value: str) -> bool:
+    return "://" in value
+
+
 def beside(base_dir: Path, value: str) -> str:
     """The absolute path; URLs and databases in memory stay as they are."""
-    return value if "://" in value or value.startswith(IN_MEMORY) else str(base_dir / Path(value).expanduser())
+    if is_url(value) or value.startswith(IN_MEMORY):
+        return value
+    return str(base_dir / os.path.expanduser(value))  # noqa: PTH111 - Path's raises where ~NAME is nobody's home
 
 
 def within(base_dir: Path, value: str, *, what: str, where: str | None = None) -> Path:

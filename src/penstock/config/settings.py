@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator
 
 from penstock.config.kinds import ConfigModel, Duration, Size
-from penstock.config.paths import PATH_KEYS, beside
+from penstock.config.paths import PATH_KEYS, beside, is_url
 from penstock.config.problems import FOUND
 from penstock.config.secrets import SecretText
 from penstock.config.tables import ColumnNameCase, IfExists
@@ -126,7 +126,10 @@ class Settings(ConfigModel):
         json_schema_extra={"shown": "15m"},
     )
     staging: str | None = Field(
-        None, description="Folder for temporary files. Unwritten: the system's.", examples=["/data/staging"]
+        None,
+        description="Folder for temporary files. Unwritten: the system's. On a Spark cluster a URL that every machine "
+        "reaches: s3://, gs://, abfss://, or file:/// for a folder mounted on all of them.",
+        examples=["/data/staging"],
     )
     timezone: str = Field(
         "UTC",
@@ -158,6 +161,26 @@ class Settings(ConfigModel):
     transform_frame: str | None = Field(
         None, description="The frame that transforms without annotation take.", examples=["pyspark"]
     )
+
+    @field_validator("staging")
+    @classmethod
+    def _check_staging(cls, value: str | None) -> str | None:
+        if value is not None and is_url(value):
+            scheme, _, rest = value.partition("://")
+            user, at, _ = rest.partition("/")[0].rpartition("@")
+            if ":" in user or (at and scheme == "s3"):
+                raise ValueError("no key in the address: the machines' own credentials are used")
+        return value
+
+    @property
+    def local_staging(self) -> str | None:
+        """The folder for files of this process alone."""
+        return None if self.staging is None or is_url(self.staging) else self.staging
+
+    @property
+    def shared_staging(self) -> str | None:
+        """The URL for files of several machines."""
+        return self.staging if self.staging is not None and is_url(self.staging) else None
 
     @field_validator("timezone")
     @classmethod

@@ -81,7 +81,7 @@ class Engines:
         return self._arrow(SailFrames(self.settings.memory // 2))
 
     def _arrow(self, foreign: ForeignFrames | None = None) -> ArrowEngine:
-        staging = Path(self.settings.staging) if self.settings.staging else Path(tempfile.gettempdir())
+        staging = Path(self.settings.local_staging or tempfile.gettempdir())
         return ArrowEngine(self.settings.memory, self.settings.threads, staging, foreign)
 
     def _spark(self, session: Any) -> ClosableEngine:
@@ -97,4 +97,9 @@ class Engines:
             executor_memory=wished.executor_memory,
             extra_config=wished.extra_config,
         )
-        return SparkEngine(HeldSession(options, session), self._arrow(), str(jars_folder()))
+        return SparkEngine(
+            HeldSession(options, session),
+            self._arrow(),
+            jars_folder=str(jars_folder()),
+            staging_url=self.settings.shared_staging,
+        )

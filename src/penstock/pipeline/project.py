@@ -64,11 +64,11 @@ class Project:
     def _open_ends(self) -> Ends:
         connections = {name: c.to_connection() for name, c in self.config.used_connections.items()}
         memory = max(self.config.settings.memory, LEAST_EMBEDDED_BYTES)
-        staging = self.config.settings.staging
+        staging = self.config.settings.local_staging
         for variant in {c.variant for c in connections.values()}:
             configure = connector(variant).configure
             if configure is not None:
-                configure(memory, str(staging) if staging else None, self.config.settings.lock_wait)
+                configure(memory, staging, self.config.settings.lock_wait)
         stands_at = {name: self.config.location(("connections", name)) for name in connections}
         return Ends(connections, frozenset(p.destination for p in self.config.pipelines), stands_at)
 

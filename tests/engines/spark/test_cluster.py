@@ -13,6 +13,7 @@ from penstock.testing.project import ProjectFolder
 from tests.engines.spark.cluster import Cluster
 from tests.engines.spark.conftest import CHEAP
 from tests.engines.spark.lab import Lab, make_lab
+from tests.faults.cells import System
 
 pytestmark = [pytest.mark.feature("M9", "N2"), pytest.mark.postgres, pytest.mark.timeout(300)]
 
@@ -63,8 +64,57 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made.kill()
 
 
+FRAMED = """
+from pyspark.sql import DataFrame, functions as F
+import penstock
+
+def framed(df: DataFrame) -> DataFrame:
+    return df.filter("id <> 7").withColumn("loud", F.upper("note"))
+
+@penstock.transform(scope="table")
+def counted(df: "duckdb.DuckDBPyRelation"):
+    return df.aggregate("count(*) AS n, sum(id)::BIGINT AS ids")
+"""
+
+
+@pytest.mark.parametrize("destination", ["duckdb", pytest.param("postgres", marks=pytest.mark.faults)])
+def test_rows_pass_through_a_staging_url_where_executors_see_no_folder_of_this_machine(
+    destination: System, cluster: Cluster, tmp_path: Path, postgres_url: str
+) -> None:
+    split = {"write_strategy": "replace", "partitions_column": "id", "partitions_count": 2}
+    tables = [
+        {"target_name": "copy", **split},
+        {"target_name": "framed", "transform": "t.py::framed", **split},
+        {"target_name": "counted", "transform": "t.py::counted", **split},
+    ]
+    staging = tmp_path / "shared"
+    staging.mkdir()
+    forgotten = staging / "penstock-staging-20200101T000000-0123456789ab"
+    forgotten.mkdir()
+    settings = {"engine": "spark", "spark": spark_of(cluster), "staging": staging.as_uri()}
+    lab = make_lab(
+        tmp_path / "lab", tables, source="postgres", destination=destination, url=postgres_url, settings=settings
+    )
+    (lab.folder / "t.py").write_text(FRAMED)
+    lab.write()
+    done = ProjectFolder(lab.folder).run("run", "--json", timeout_seconds=250)
+    assert done.exit_code == 0, done.stderr
+    told = {table["target"].rpartition(".")[2]: table for table in json.loads(done.stdout)["tables"]}
+    assert [(told[name]["rows_read"], told[name]["rows_written"]) for name in ("copy", "framed", "counted")] == [
+        (20, 20),
+        (20, 19),
+        (20, 1),
+    ]
+    assert lab.rows() == lab.source.rows("rows")
+    assert list(staging.iterdir()) == []
+
+
+def spark_of(cluster: Cluster, **config: str) -> dict[str, Any]:
+    return {"master": cluster.master, "executor_memory": "512m", "extra_config": {**CHEAP, **config}}
+
+
 def lab_on(cluster: Cluster, folder: Path, url: str, text: str, **config: str) -> Lab:
-    spark = {"master": cluster.master, "executor_memory": "512m", "extra_config": {**CHEAP, **config}}
+    spark = spark_of(cluster, **config)
     table: dict[str, Any] = {"target_name": "copy", "transform": "t.py::f", "write_strategy": "replace"}
     table |= {"partitions_column": "id", "partitions_count": 4}
     settings = {"engine": "spark", "spark": spark}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock import plugins
@@ -33,6 +32,7 @@ from penstock.engines.spark.move import Mover
 from penstock.engines.spark.notebook import lazy_frame
 from penstock.engines.spark.remote import RemoteReader, RemoteWriter, keeps_files, travelling
 from penstock.engines.spark.session import HeldSession
+from penstock.engines.spark.staging import folder_at
 from penstock.engines.spark.task import Pieces, StagedFiles
 from penstock.engines.spark.transform import TravellingTransform
 from penstock.engines.spark.types import arrow_schema
@@ -53,8 +53,16 @@ class SparkEngine:
     cannot travel. In its folder tasks leave the pieces of destinations that take none from elsewhere.
     """
 
-    def __init__(self, session: HeldSession, local: ArrowEngine, jars_folder: str | None = None) -> None:
+    def __init__(
+        self,
+        session: HeldSession,
+        local: ArrowEngine,
+        *,
+        jars_folder: str | None = None,
+        staging_url: str | None = None,
+    ) -> None:
         self._jars_folder = jars_folder
+        self._staging_url = staging_url
         self._session = session
         self._local = local
 
@@ -71,8 +79,7 @@ class SparkEngine:
         """Stage what is read, transform, stage what is made, load that: see frames."""
         if not job.splits:
             return self._local.move(replace(job, transform=None))
-        self._require_shared_staging()
-        with self._local.temporary_folder() as folder:
+        with self._shared_folder() as folder:
             taken = replace(job, transform=None, shape=raw_shape(job.shape), open_writer=None, eager=True)
             read = self._staged(replace(taken, begin=lambda: Pieces(StagedFiles(folder), 0)), folder)
             if not read.tally.given and not job.eager:
@@ -86,8 +93,7 @@ class SparkEngine:
 
     def _through_files(self, job: Move) -> Moved:
         """For a transform that must see rows of several splits, in this process: what Spark reads comes as files."""
-        self._require_shared_staging()
-        with self._local.temporary_folder() as folder:
+        with self._shared_folder() as folder:
             read = self._staged(replace(job, transform=None, shape=raw_shape(job.shape), open_writer=None), folder)
             if not read.tally.given and not job.eager:
                 return replace(read, load=None, pieces=())
@@ -98,13 +104,13 @@ class SparkEngine:
             moved = self._local.move(given)
         return _as_read(read, moved)
 
-    def _staged(self, job: Move, folder: Path) -> Moved:
+    def _staged(self, job: Move, folder: str) -> Moved:
         """The rows of the source in files; no load is begun."""
         if not isinstance(job.reader, RemoteReader):
             return self._local.move(job)
         return Mover(self._session.get(), job, folder, relay=False).stage()
 
-    def _made(self, job: Move, transform: SparkTransform, pieces: Sequence[Piece], folder: Path) -> tuple[Split, ...]:
+    def _made(self, job: Move, transform: SparkTransform, pieces: Sequence[Piece], folder: str) -> tuple[Split, ...]:
         """What the transform makes of the pieces; those into quarantine go round it."""
         first = job.splits[0]
         files = [str(piece.work["path"]) for piece in pieces if piece.rows and piece.into == "target"]
@@ -130,9 +136,8 @@ class SparkEngine:
         """The rows of a Spark frame as batches, out of files that its tasks write; to be read while it lasts."""
         import pyarrow as pa
 
-        self._require_shared_staging()
         schema = arrow_schema(frame.schema)
-        with self._local.temporary_folder() as folder:
+        with self._shared_folder() as folder:
             rows = run_job(self._session.get(), lambda: staging_of(frame, folder).collect(), None)
             reports = [report for row in rows if (report := json.loads(row.report)) is not None]
             splits = splits_of(reports, StreamName("frame"), TableSchema(()))
@@ -142,7 +147,7 @@ class SparkEngine:
     def _load_made(self, job: Move) -> Moved:
         if not job.splits or job.open_writer is None:
             return self._local.move(job)
-        with self._local.temporary_folder() as folder:
+        with self._own_folder() as folder:
             return Mover(self._session.get(), job, folder, relay=False).run()
 
     def relay(self, job: Move) -> Moved:
@@ -151,11 +156,9 @@ class SparkEngine:
         return self._by_tasks(job, relay=True)
 
     def _by_tasks(self, job: Move, *, relay: bool) -> Moved:
-        if job.open_writer is None:
-            self._require_shared_staging()
         session = self._session.get()
-        with self._local.temporary_folder() as staging:
-            return Mover(session, job, staging, relay=relay).run()
+        with self._shared_folder() if job.open_writer is None else self._own_folder() as folder:
+            return Mover(session, job, folder, relay=relay).run()
 
     def frame_of(self, reader: Reader, splits: Sequence[Split]) -> DataFrame:
         """The rows of the splits as a lazy frame, a partition for each, while what they are read from lasts."""
@@ -172,14 +175,24 @@ class SparkEngine:
         except PenstockError as error:
             return error
 
-    def _require_shared_staging(self) -> None:
-        if not self._session.is_local:
-            raise ConfigError(
-                "the rows of this load pass through files in settings.staging, a folder of this machine, and the "
-                "executors are on others",
-                fix="use a master of this machine (local[*]) or engine: arrow; tables of postgres that are not "
-                "replaced in place need no such files",
-            )
+    @contextmanager
+    def _own_folder(self) -> Iterator[str]:
+        with self._local.temporary_folder() as folder:
+            yield str(folder)
+
+    def _shared_folder(self) -> AbstractContextManager[str]:
+        """A folder for rows that tasks see too. Raises ConfigError where the project names none."""
+        if self._session.is_local:
+            return self._own_folder()
+        if self._staging_url is not None:
+            return folder_at(self._staging_url)
+        raise ConfigError(
+            "the rows of this load pass through files in settings.staging, which is a folder of this machine, and the "
+            "executors are on others",
+            where="settings.staging",
+            fix="write a URL there that all of them reach (s3://, gs://, abfss://, or file:/// for a folder mounted "
+            "everywhere), or use a master of this machine (local[*]) or engine: arrow",
+        )
 
     def load_transform(self, reference: str, base_dir: str, *, default_frame: str | None = None) -> Transform:
         user = load_user_function(reference, base_dir, default_frame, more=FRAMES)

@@ -6,13 +6,10 @@ lost, repeated or speculative, however often Spark computes the frame.
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.engines.arrow.frames import FrameKind
@@ -21,6 +18,7 @@ from penstock.engines.arrow.usererror import user_error
 from penstock.engines.scope import PLANNING, TransformContext, keys_of, require_keys, scope_of
 from penstock.engines.spark.connect import lost_server
 from penstock.engines.spark.session import HeldSession
+from penstock.engines.spark.staging import inside, new_name, open_to_read, open_to_write
 from penstock.engines.spark.types import for_spark, spark_schema, table_schema
 from penstock.errors import PenstockError, TransformError
 from penstock.protocols import Chunks, Frame, Scope
@@ -31,8 +29,6 @@ from penstock.values import Batch, Into, Shape, Split, SplitId, StreamName, Tabl
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
-
-_numbers = itertools.count()
 
 
 def _runs_elsewhere(*_: object) -> Iterator[Any]:
@@ -161,7 +157,7 @@ def schema_of_staged(files: Sequence[str], without_rows: pa.Schema) -> pa.Schema
 
     if not files:
         return without_rows
-    with pa.memory_map(files[0]) as file, pa.ipc.open_stream(file) as reader:
+    with open_to_read(files[0]) as file, pa.ipc.open_stream(file) as reader:
         return reader.schema
 
 
@@ -179,31 +175,33 @@ def _read_files(files: list[str], schema: pa.Schema, numbers: Iterator[pa.Record
 
     for batch in numbers:
         for number in batch.column(0).to_pylist():
-            with pa.memory_map(files[number]) as file, pa.ipc.open_stream(file) as reader:
+            with open_to_read(files[number]) as file, pa.ipc.open_stream(file) as reader:
                 for rows in reader:
                     yield rows.cast(schema)
 
 
-def staging_of(frame: DataFrame, folder: Path) -> DataFrame:
+def staging_of(frame: DataFrame, folder: str) -> DataFrame:
     """A frame that, collected, leaves the rows in files and says which, one row a partition."""
-    return frame.mapInArrow(partial(_stage, str(folder)), "report string")
+    return frame.mapInArrow(partial(_stage, folder), "report string")
 
 
 def _stage(folder: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
-    path = Path(folder, f"made-{os.getpid()}-{next(_numbers)}.arrow")
-    rows, sink = 0, None
+    place = inside(folder, f"made-{new_name(0)}")
+    rows, file, sink = 0, None, None
     try:
         for batch in batches:
             if sink is None:
-                sink = pa.ipc.new_stream(str(path), batch.schema)
+                file = open_to_write(place)
+                sink = pa.ipc.new_stream(file, batch.schema)
             sink.write_batch(batch)
             rows += batch.num_rows
     finally:
-        if sink is not None:
+        if sink is not None and file is not None:
             sink.close()
-    report = {"path": str(path), "rows": rows} if rows else None
+            file.close()
+    report = {"path": place, "rows": rows} if rows else None
     yield pa.RecordBatch.from_arrays([pa.array([json.dumps(report)])], names=["report"])
 
 
@@ -215,7 +213,7 @@ class StagedReader:
         import pyarrow as pa
 
         into: Into = "quarantine" if split.work["into"] == "quarantine" else "target"
-        with pa.memory_map(str(split.work["path"])) as file, pa.ipc.open_stream(file) as reader:
+        with open_to_read(str(split.work["path"])) as file, pa.ipc.open_stream(file) as reader:
             for rows in reader:
                 yield Batch(split.stream, rows, into=into)
 
@@ -223,13 +221,13 @@ class StagedReader:
         raise AssertionError(f"split {split.id} is rows, not bytes")
 
 
-def empty_file(folder: Path, schema: TableSchema) -> dict[str, Any]:
+def empty_file(folder: str, schema: TableSchema) -> dict[str, Any]:
     """The report of a file without rows."""
     import pyarrow as pa
 
-    path = str(folder / "empty.arrow")
-    with pa.ipc.new_stream(path, to_arrow_schema(schema)):
-        return {"path": path, "rows": 0}
+    place = inside(folder, "empty.arrow")
+    with open_to_write(place) as file, pa.ipc.new_stream(file, to_arrow_schema(schema)):
+        return {"path": place, "rows": 0}
 
 
 def splits_of(

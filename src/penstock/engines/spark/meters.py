@@ -31,10 +31,10 @@ class Meter(Protocol):
         ...
 
 
-def meter_of(session: SparkSession, folder: Path) -> Meter | None:
+def meter_of(session: SparkSession, folder: str) -> Meter | None:
     """None where only the tasks' own reports come back: through a server whose tasks run elsewhere."""
     if runs_here(session):
-        return FileMeter(str(folder))
+        return FileMeter(folder)
     if is_connect(session):
         return None
     context = session.sparkContext

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.engines.spark.connect import is_connect
@@ -15,6 +14,7 @@ from penstock.engines.spark.landing import JdbcWriter, land
 from penstock.engines.spark.meters import Follower, meter_of
 from penstock.engines.spark.remote import RemoteReader
 from penstock.engines.spark.reports import error_from_json, pieces_of, sum_tallies, tally_from_json
+from penstock.engines.spark.staging import open_to_read
 from penstock.engines.spark.task import Orders, tasks
 from penstock.errors import LoadError
 from penstock.protocols import LoadSession, Move, Moved
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Mover:
     """One move. `begin` comes before the tasks where they write pieces, after them where they stage files."""
 
-    def __init__(self, session: SparkSession, job: Move, staging: Path, *, relay: bool) -> None:
+    def __init__(self, session: SparkSession, job: Move, staging: str, *, relay: bool) -> None:
         self._meter = meter_of(session, staging) if job.progress is not None else None
         self._follower = Follower(job.progress, self._meter)
         self._session = session
@@ -87,7 +87,7 @@ class Mover:
             transform=job.transform,
             open_writer=job.open_writer,
             ticket=ticket,
-            staging=str(self._staging),
+            staging=self._staging,
             relay=self._relay,
             variants=frozenset({reader.connection.variant} if isinstance(reader, RemoteReader) else ()),
             meter=self._meter,
@@ -152,6 +152,6 @@ class Mover:
 def _read_staged(stream: StreamName, piece: Piece) -> Iterator[Batch]:
     import pyarrow as pa
 
-    with pa.memory_map(str(piece.work["path"])) as file, pa.ipc.open_stream(file) as reader:
+    with open_to_read(str(piece.work["path"])) as file, pa.ipc.open_stream(file) as reader:
         for rows in reader:
             yield Batch(stream, rows)

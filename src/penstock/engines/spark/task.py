@@ -5,15 +5,12 @@ A task reports a failure instead of raising it where trying again cannot help: S
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from penstock.engines.arrow.budget import ByteBudget
@@ -22,6 +19,7 @@ from penstock.engines.arrow.relay import run_relay
 from penstock.engines.spark.meters import Meter
 from penstock.engines.spark.remote import limit_systems
 from penstock.engines.spark.reports import TaskFailedError, error_to_json, moved_to_json, unforeseen
+from penstock.engines.spark.staging import inside, local_folder, new_name, open_to_write, size_of
 from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.protocols import Chunks, Move, Moved, Reader, Transform, Writer
 from penstock.records import dataclass
@@ -42,7 +40,6 @@ from penstock.values.wire import split_from_json, ticket_from_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_numbers = itertools.count()  # a task writes several files
 _TICKET = WriteTicket(LoadId("task"), {})
 TASK_BYTES = 48 << 20  # of batches waiting between a task's reader and its writer
 SYSTEM_BYTES = 512 << 20  # for an embedded database that a task reads
@@ -82,7 +79,7 @@ class Orders:
                 close()
 
     def _move(self, number: int, attempt: int, rows: Iterator[pa.RecordBatch] | None) -> Moved:
-        limit_systems(self.variants, SYSTEM_BYTES, self.staging)
+        limit_systems(self.variants, SYSTEM_BYTES, local_folder(self.staging))
         splits = tuple(split_from_json(item) for item in json.loads(self.groups[number]))
         reader = self.reader
         if rows is not None and isinstance(reader, RowReader):
@@ -102,7 +99,7 @@ class Orders:
         if self.ticket is not None and self.open_writer is not None:
             return self.open_writer(ticket_from_json(json.loads(self.ticket)))
         assert self.staging is not None
-        return StagedFiles(Path(self.staging))
+        return StagedFiles(self.staging)
 
 
 @runtime_checkable
@@ -152,25 +149,27 @@ class StagedFiles:
     The driver makes the folder and removes it: an attempt that outlives the load finds none, and leaves nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = folder
 
     def write(self, split_id: SplitId, attempt: int, batches: Iterator[Batch], *, into: Into = "target") -> Piece:
         import pyarrow as pa
 
-        path = self._folder / f"{attempt}-{os.getpid()}-{next(_numbers)}.arrow"
-        rows, sink = 0, None
+        place = inside(self._folder, new_name(attempt))
+        rows, file, sink = 0, None, None
         try:
             for batch in batches:
                 if sink is None:
-                    sink = pa.ipc.new_stream(str(path), batch.rows.schema)
+                    file = open_to_write(place)
+                    sink = pa.ipc.new_stream(file, batch.rows.schema)
                 sink.write_batch(batch.rows)
                 rows += batch.rows.num_rows
         finally:
-            if sink is not None:
+            if sink is not None and file is not None:
                 sink.close()
-        size = path.stat().st_size if sink is not None else 0
-        return Piece(split_id, attempt, rows, size, into, {"path": str(path) if sink is not None else None})
+                file.close()
+        size = size_of(place) if sink is not None else 0
+        return Piece(split_id, attempt, rows, size, into, {"path": place if sink is not None else None})
 
     def relay(self, split_id: SplitId, attempt: int, chunks: Chunks) -> Piece:
         raise AssertionError(f"split {split_id}, attempt {attempt}: {chunks.encoding} is not relayed into files")

@@ -91,7 +91,7 @@ class _Server:
         columns = arrow_schema(made.schema)
         if len(set(columns.names)) == len(columns) > 0:
             try:
-                reports = staging_of(made, Path(order["folder"])).collect()
+                reports = staging_of(made, order["folder"]).collect()
             except Exception as error:
                 raise _failure(error, order) from error
         else:
