@@ -92,4 +92,4 @@ class Engines:
             executor_memory=wished.executor_memory,
             extra_config=wished.extra_config,
         )
-        return SparkEngine(HeldSession(options, session), self._arrow(), str(jars_folder()))
+        return SparkEngine(HeldSession(options, session), self._arrow(), str(jars_folder()), wished.secrets)

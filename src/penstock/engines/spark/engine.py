@@ -30,7 +30,7 @@ from penstock.engines.spark.jdbc import JdbcReader
 from penstock.engines.spark.jobs import run_job
 from penstock.engines.spark.move import Mover
 from penstock.engines.spark.notebook import lazy_frame
-from penstock.engines.spark.remote import RemoteReader, RemoteWriter, keeps_files, travelling
+from penstock.engines.spark.remote import Fetching, RemoteReader, RemoteWriter, keeps_files, travelling
 from penstock.engines.spark.session import HeldSession
 from penstock.engines.spark.task import Pieces, StagedFiles
 from penstock.engines.spark.transform import TravellingTransform
@@ -52,8 +52,11 @@ class SparkEngine:
     cannot travel. In its folder tasks leave the pieces of destinations that take none from elsewhere.
     """
 
-    def __init__(self, session: HeldSession, local: ArrowEngine, jars_folder: str | None = None) -> None:
+    def __init__(
+        self, session: HeldSession, local: ArrowEngine, jars_folder: str | None = None, secrets: Fetching = "driver"
+    ) -> None:
         self._jars_folder = jars_folder
+        self._secrets = secrets
         self._session = session
         self._local = local
 
@@ -167,7 +170,7 @@ class SparkEngine:
     def _offered(self, connection: Connection) -> Connection | PenstockError:
         try:
             self._require_reachable(connection)
-            return travelling(connection)
+            return travelling(connection, self._secrets)
         except PenstockError as error:
             return error
 
@@ -197,13 +200,19 @@ class SparkEngine:
     def reader(self, source: Connection, io: ReadIo = "native") -> RemoteReader:
         self._require_reachable(source)
         if io == "native":
-            return RemoteReader(travelling(source))
+            return RemoteReader(travelling(source, self._secrets))
+        if self._secrets == "executor":
+            raise ConfigError(
+                "io: jdbc and settings.spark.secrets: executor exclude each other: Spark's source takes the password",
+                where=f"connections.{source.name}",
+                fix="leave one of them out",
+            )
         plugins.open_jdbc(source)
         return JdbcReader(travelling(source), jars_folder=self._jars_folder)
 
     def open_writer(self, destination: Connection) -> RemoteWriter:
         self._require_reachable(destination)
-        return RemoteWriter(travelling(destination))
+        return RemoteWriter(travelling(destination, self._secrets))
 
     def _require_reachable(self, connection: Connection) -> None:
         if keeps_files(connection) and not self._session.is_local:
