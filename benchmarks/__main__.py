@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.cases import Case, UpsertCase, arrow_cases, beside_cases, csv_case, parquet_case, relay_case
+from benchmarks.cases import Case, UpsertCase, arrow_cases, beside_cases, csv_case, parquet_case, relay_case, sail_case
 from benchmarks.life import life_figures
 from benchmarks.measure import Reading, interleave
 from benchmarks.projects import OUT
@@ -26,7 +26,7 @@ from benchmarks.small import small_figures
 from benchmarks.spark import spark_figures
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "benchmarks.md"
-BIG = ("relay", "arrow", "beside", "parquet", "csv", "upsert")
+BIG = ("relay", "arrow", "sail", "beside", "parquet", "csv", "upsert")
 FULL_ROWS, FULL_RUNS = 5_000_000, 5
 HEADS = ("", "| what", "| ---")
 Row = tuple[str, ...]
@@ -88,6 +88,8 @@ def _cases(wishes: argparse.Namespace) -> Iterator[tuple[str, Case]]:
         yield "relay", relay_case()
     if wanted("arrow"):
         yield from (("arrow", case) for case in arrow_cases())
+    if wanted("sail"):
+        yield "sail", sail_case()
     if wanted("beside"):
         yield from (("beside", case) for case in beside_cases())
     if wanted("parquet"):

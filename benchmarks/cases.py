@@ -71,6 +71,28 @@ def _arrow_case(name: str, keys: dict[str, object]) -> Case:
     return Case(name, "psql into psql", lambda: bare("psql"), lambda: run_project(folder), _fresh, 1.9, 256 << 20)
 
 
+def sail_case() -> Case:
+    """A filter and one column more, whole runs: the PySpark function on Sail over the same in DuckDB."""
+    from benchmarks.spark import TRANSFORM
+
+    made = write_project("sail", table(transform="twice.py::twice"))
+    (made / "twice.py").write_text(TRANSFORM)
+    limit = write_project("sail-duckdb", table(transform="twice.py::twice"))
+    (limit / "twice.py").write_text(
+        '"""A filter and one column more."""\n\nimport duckdb\n\n\n'
+        "def twice(rows: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:\n"
+        "    return rows.filter('is_open').project('*, amount * 2 AS twice')\n"
+    )
+    return Case(
+        "PySpark transform without JVM",
+        "the same in DuckDB",
+        lambda: run_project(limit),
+        lambda: run_project(made),
+        _fresh,
+        2.0,
+    )
+
+
 def beside_cases() -> list[Case]:
     """What else moves the same table, as fast as it can be set up."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from penstock.protocols import Backend, Destination, Jdbc, Source
+    from penstock.protocols import Backend, Destination, Jdbc, JdbcDestination, Source
     from penstock.values import Connection, Jar
 
 CONNECTORS = "penstock.connectors"
@@ -54,7 +54,8 @@ class Connector:
     the docs page. `modules` are third-party imports that the extra brings; they are checked before opening. `configure`
     is told, before anything opens, how many bytes the system may use in this process, where it may spill, and how many
     seconds it may wait for another process. `keeps_files`: what a connection names are files of this machine.
-    `open_jdbc` gives what Spark's JDBC source is told, and `jars` are the driver it needs.
+    `open_jdbc` gives what Spark's JDBC source is told, `open_jdbc_destination` what its writer is told, and `jars` are
+    the driver they need.
     """
 
     variant: str
@@ -67,6 +68,7 @@ class Connector:
     configure: Callable[[int | None, str | None, float | None], None] | None = None
     keeps_files: bool = False
     open_jdbc: Callable[[Connection], Jdbc] | None = None
+    open_jdbc_destination: Callable[[Connection], JdbcDestination] | None = None
     jars: tuple[Jar, ...] = ()
 
 
@@ -170,9 +172,21 @@ def open_jdbc(connection: Connection) -> Jdbc:
         raise ConfigError(
             f"variant {connection.variant!r} is not read through JDBC",
             where=f"connections.{connection.name}",
-            fix="leave out spark: {io: jdbc}",
+            fix="leave out spark: {io: jdbc}; spark: {write: jdbc} is for the destination alone",
         )
     return found.open_jdbc(connection)
+
+
+def open_jdbc_destination(connection: Connection) -> JdbcDestination:
+    """Raises ConfigError for a system that is not written through JDBC."""
+    found = connector(connection.variant)
+    if found.open_jdbc_destination is None:
+        raise ConfigError(
+            f"variant {connection.variant!r} is not written through JDBC",
+            where=f"connections.{connection.name}",
+            fix="leave out spark: {write: jdbc}; spark: {io: jdbc} asks for it where there is one",
+        )
+    return found.open_jdbc_destination(connection)
 
 
 def require_modules(found: Connector) -> None:

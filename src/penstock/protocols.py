@@ -25,8 +25,8 @@ from penstock.values import (
     LoadPlan,
     Operation,
     Piece,
-    ReadIo,
     ReadRequest,
+    RowIo,
     RunId,
     Shape,
     Split,
@@ -324,6 +324,61 @@ class Jdbc(Protocol):
         """The rows that came of these options, as the stream's own."""
         ...
 
+    def require_readable(self, schema: TableSchema) -> None:
+        """Raises ConfigError, with the way out, for columns that JDBC cannot carry."""
+        ...
+
+
+class Landing(Protocol):
+    """A private table of one load, of plain columns, that Spark's JDBC writer appends to. It survives pickling.
+
+    Spark may write an attempt's rows twice, and may fail after its commit: each row names its task and attempt, and an
+    attempt's report is a row among them, so that rows and report are there together or not at all.
+    """
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns as Spark is given them: `task`, `attempt`, `piece`, `report`, and those of the rows."""
+        ...
+
+    def options(self, batch_rows: int) -> Mapping[str, str]:
+        """What Spark's writer is told. Secrets are properties of the driver, never in its URL."""
+        ...
+
+    def encode(self, rows: pa.RecordBatch) -> Sequence[pa.Array]:
+        """The rows' own columns. Raises LoadError for a value that the target cannot hold."""
+        ...
+
+    def create(self) -> None: ...
+    def reports(self) -> Sequence[tuple[int, int, str]]:
+        """Task, attempt and report of every attempt that is in."""
+        ...
+
+    def adopt(self, chosen: Sequence[Landed]) -> None:
+        """Make the rows of these attempts the load's pieces, and no others. Raises LoadError where any are missing."""
+        ...
+
+
+class JdbcDestination(Protocol):
+    """A system as Spark's JDBC writer reaches it. It survives pickling."""
+
+    def require_writable(self, schema: TableSchema) -> None:
+        """Raises ConfigError, with the way out, for columns that JDBC cannot carry."""
+        ...
+
+    def landing(self, ticket: WriteTicket) -> Landing:
+        """The landing of the load that gave the ticket; it is gone with the load."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """An attempt that is kept, of those that landed: its pieces by their number."""
+
+    task: int
+    attempt: int
+    pieces: tuple[Piece, ...]
+
 
 @runtime_checkable
 class RemoteEngine(Protocol):
@@ -341,8 +396,12 @@ class RemoteEngine(Protocol):
         """Whether the transform's rows come together in this process, whatever the splits."""
         ...
 
-    def reader(self, source: Connection, io: ReadIo = "native") -> Reader: ...
-    def open_writer(self, destination: Connection) -> Callable[[WriteTicket], Writer]: ...
+    def reader(self, source: Connection, io: RowIo = "native") -> Reader: ...
+    def open_writer(
+        self, destination: Connection, io: RowIo = "native", *, batch_rows: int = 10_000
+    ) -> Callable[[WriteTicket], Writer]:
+        """`batch_rows` is what one statement of JDBC writes."""
+        ...
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ from penstock.config.kinds import Bound, ConfigModel, Lookback
 from penstock.config.problems import FOUND, suggest
 from penstock.config.units import has_unit, parse_duration, seconds_to_days
 from penstock.schema.types import SIMPLE, is_type
-from penstock.values import CursorType, NullCursors, ReadIo, ReplaceMode, Strategy
+from penstock.values import CursorType, NullCursors, ReplaceMode, RowIo, Strategy
 
 IfExists = Literal["replace", "append"]
 ColumnNameCase = Literal["as_is", "lower", "upper"]
@@ -30,11 +30,19 @@ TypeName = Annotated[str, AfterValidator(_check_type)]
 class SparkTable(ConfigModel):
     """What the Spark engine alone heeds."""
 
-    io: ReadIo = Field(
+    io: RowIo = Field(
         "native",
-        description="`jdbc` reads through Spark's JDBC source: each partition sees the rows of its own moment. An "
-        "incremental read is cut into partitions_count parts (10 unwritten) of partitions_column, else of "
-        "iterate_column; a full one only by a written partitions_column.",
+        description="`jdbc` reads through Spark's JDBC source, and writes through it where the destination has a JDBC "
+        "driver. Each partition sees the rows of its own moment. An incremental read is cut into partitions_count "
+        "parts (10 unwritten) of partitions_column, else of iterate_column; a full one only by a written "
+        "partitions_column.",
+        examples=["jdbc"],
+    )
+    read: RowIo | None = Field(None, description="How rows are read, where not as `io` says.", examples=["native"])
+    write: RowIo | None = Field(
+        None,
+        description="How rows are written, where not as `io` says. `jdbc` fills a private table beside the target, and "
+        "the run's process commits from there.",
         examples=["jdbc"],
     )
 
@@ -123,7 +131,10 @@ class TableConfig(ConfigModel):
         100_000, ge=1, description="Upper limit of rows per batch; the byte budget wins.", examples=[20000]
     )
     batchsize: int = Field(
-        10_000, ge=1, description="Rows per statement where a destination has no bulk path.", examples=[5000]
+        10_000,
+        ge=1,
+        description="Rows per statement where a destination has no bulk path, and through JDBC.",
+        examples=[5000],
     )
     write_partitions: int | None = Field(
         None, ge=1, description="Writers of one load. Unwritten: chosen by the engine.", examples=[4]
@@ -211,7 +222,7 @@ class TableConfig(ConfigModel):
         default=False, description="Go on although the source is another server than at the last run.", examples=[True]
     )
     spark: SparkTable | None = Field(
-        None, description="How the Spark engine reads the table.", examples=[{"io": "jdbc"}]
+        None, description="How the Spark engine reads and writes the table.", examples=[{"io": "jdbc"}]
     )
     transform: str | None = Field(
         None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from penstock.errors import ConfigError
 from penstock.records import dataclass
 from penstock.values import (
@@ -57,6 +59,10 @@ class Recipe:
     replace_mode: ReplaceMode = "auto"
     dedup_needed: bool = False
     notes: tuple[str, ...] = ()
+
+    def apart(self) -> Recipe:
+        """The same for rows that another process writes: they wait in a stage, where they would go straight in."""
+        return replace(self, route="staged") if self.route == "direct" else self
 
 
 def plan_load(wish: Wish, operations: frozenset[Operation], *, where: str) -> Recipe:

@@ -15,6 +15,7 @@ from penstock.config.paths import within
 from penstock.errors import ConfigError, Mistake, PenstockError
 from penstock.pipeline.engines import engine_name
 from penstock.pipeline.results import RunOptions, Selection
+from penstock.plugins import connector
 from penstock.protocols import Engine, Transform
 from penstock.records import dataclass
 from penstock.steps.replicate_step import Adding, Reading, ReplicateStep, Writing, sample_step
@@ -22,8 +23,8 @@ from penstock.values import (
     Cursor,
     CursorSpec,
     CursorType,
-    ReadIo,
     ReplaceMode,
+    RowIo,
     SplitWish,
     Strategy,
     StreamName,
@@ -154,10 +155,10 @@ def _reading(project: ProjectConfig, item: Selected, *, on_spark: bool) -> Readi
         cursor=cursor,
         window=_window(table, item.where),
         query=_query(project, table, item.where),
-        splits=_splits(table, through_jdbc=on_spark and _io(table) == "jdbc"),
+        splits=_splits(table, through_jdbc=on_spark and _read_io(table) == "jdbc"),
         types=dict(table.columns),
         batch_rows=table.fetchsize,
-        io=_io(table),
+        io=_read_io(table),
         chain_rows=table.load_rows,
         accept_source_change=table.accept_source_change,
         timezone=project.settings.timezone,
@@ -165,8 +166,17 @@ def _reading(project: ProjectConfig, item: Selected, *, on_spark: bool) -> Readi
     )
 
 
-def _io(table: TableConfig) -> ReadIo:
-    return table.spark.io if table.spark is not None else "native"
+def _read_io(table: TableConfig) -> RowIo:
+    return "native" if table.spark is None else table.spark.read or table.spark.io
+
+
+def _write_io(table: TableConfig, variant: str) -> RowIo:
+    """What is written is wanted; `io` alone is for the ends that have it."""
+    wished = table.spark
+    if wished is None:
+        return "native"
+    has_jdbc = wished.io == "jdbc" and connector(variant).open_jdbc_destination is not None
+    return wished.write or ("jdbc" if has_jdbc else "native")
 
 
 def _splits(table: TableConfig, *, through_jdbc: bool) -> SplitWish:
@@ -262,6 +272,7 @@ def _writing(project: ProjectConfig, item: Selected) -> Writing:
         allow_empty=table.allow_empty,
         writers=table.write_partitions,
         batch_rows=table.batchsize,
+        io=_write_io(table, destination.variant),
         boundary_limit=table.boundary_limit,
         partition_by=tuple(table.partition_by),
         latest_view=table.latest_view,

@@ -7,15 +7,16 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import field
+from functools import partial
 
 from penstock.errors import ConfigError, PenstockError
-from penstock.plugins import connector, open_destination, open_source
+from penstock.plugins import connector, open_destination, open_jdbc, open_jdbc_destination, open_source
 from penstock.protocols import Destination, Engine, KeptOpen, Reader, RemoteEngine, RowAware, Source
 from penstock.records import dataclass
 from penstock.steps.replicate import RemoteEnds
 from penstock.steps.replicate_step import ReplicateStep
 from penstock.steps.survey import Surveyed, survey
-from penstock.values import Connection, ReadRequest, StreamName, TableName
+from penstock.values import Connection, ReadRequest, StreamName, TableName, TableSchema
 
 
 @dataclass(slots=True)
@@ -120,11 +121,15 @@ class Ends:
         if not isinstance(engine, RemoteEngine) or step.source not in self.connections or self._is_written(step.source):
             return None
         source, destination = self.source(step.source), self.destination(step.destination)
+        read_io, write_io = step.reading.io, step.writing.io
         apart = "travelling_snapshot" in source.abilities and "remote_pieces" in destination.operations
-        apart = apart and step.reading.io == "native"  # JDBC shows each attempt the rows of its own moment
+        apart = apart and read_io == "native"  # JDBC shows each attempt the rows of its own moment
+        here, there = self.connection(step.source), self.connection(step.destination)
         with self.locating(step.source, step.destination):
-            reader = engine.reader(self.connection(step.source), step.reading.io)
-            return RemoteEnds(reader, engine.open_writer(self.connection(step.destination)) if apart else None)
+            reader, require = engine.reader(here, read_io), partial(_require_carried, step, here, there)
+            if not apart and write_io == "native":
+                return RemoteEnds(reader, None, require)
+            return RemoteEnds(reader, engine.open_writer(there, write_io, batch_rows=step.writing.batch_rows), require)
 
     def reader_elsewhere(self, engine: RemoteEngine, name: str) -> Reader:
         """The read side as other processes open it. Raises ConfigError where they cannot."""
@@ -174,3 +179,13 @@ class Ends:
 def _place_of(connection: Connection) -> tuple[str, str]:
     place = connection.database or connection.extra.get("db_path") or connection.extra.get("path")
     return connection.variant, os.path.realpath(str(place))
+
+
+def _require_carried(
+    step: ReplicateStep, here: Connection, there: Connection, read: TableSchema, written: TableSchema
+) -> None:
+    """Raises ConfigError for columns that JDBC cannot carry, where the step asks for it."""
+    if step.reading.io == "jdbc":
+        open_jdbc(here).require_readable(read)
+    if step.writing.io == "jdbc":
+        open_jdbc_destination(there).require_writable(written)

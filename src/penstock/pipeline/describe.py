@@ -85,6 +85,8 @@ def _say_place(table: Surveyed, parties: Parties) -> str:
         return "in this process: its source is a file that this project also writes to"
     if transform is not None and engine.gathers(transform):
         return "in this process: the transform sees rows of several splits together"
+    if table.step.writing.io == "jdbc":
+        return f"{engine.place}, written through JDBC"
     return engine.place if parties.remote.open_writer else f"{engine.place}, written by this process"
 
 
@@ -171,7 +173,7 @@ def _without_effect(table: Surveyed, parties: Parties) -> Iterator[str]:
     step, splits = table.step, table.step.reading.splits
     wishes = {
         "partitions_column": splits.column,
-        "partitions_count": splits.count,
+        "partitions_count": None if splits.by_cursor else splits.count,  # through JDBC it need not be written
         "partitions_lower_bound": splits.lower,
         "partitions_upper_bound": splits.upper,
         "partitions_bounds_filtered": splits.bounds_filtered or None,
@@ -179,8 +181,8 @@ def _without_effect(table: Surveyed, parties: Parties) -> Iterator[str]:
     written = [key for key, value in wishes.items() if value is not None]
     if written and "cut_by_column" not in parties.source.abilities:
         yield f"{', '.join(written)}: no effect, {step.source} cuts its reads itself"
-    if step.reading.io == "jdbc" and not isinstance(parties.engine, RemoteEngine):
-        yield "spark.io: no effect, the arrow engine reads natively"
+    if "jdbc" in (step.reading.io, step.writing.io) and not isinstance(parties.engine, RemoteEngine):
+        yield "spark.io: no effect, the arrow engine reads and writes natively"
     if step.writing.partition_by and "folders" not in parties.destination.operations:
         yield f"partition_by: no effect, {step.destination} holds tables and no folders"
     if (step.writing.writers or 1) > 1 and parties.destination.limits.writers == 1:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from penstock.config.problems import suggest
 from penstock.config.settings import Settings, SparkConfig
-from penstock.engines.arrow.engine import ArrowEngine
+from penstock.engines.arrow.engine import ArrowEngine, ForeignFrames
 from penstock.errors import ConfigError
 from penstock.pipeline.results import RunOptions
 from penstock.protocols import Engine
@@ -48,7 +48,7 @@ class Engines:
         if name == "arrow" and options.spark is not None:
             raise ConfigError("a Spark session is given, and engine arrow is asked for", fix="leave one of them out")
         if name == "arrow":
-            return self._once(name, self._arrow)
+            return self._once(name, self._arrow_with_sail)
         return self._once((name, id(options.spark)), lambda: self._spark(options.spark))
 
     def apart(self, options: RunOptions) -> Any:
@@ -75,9 +75,14 @@ class Engines:
                 self._made[key] = make()
             return self._made[key]
 
-    def _arrow(self) -> ArrowEngine:
+    def _arrow_with_sail(self) -> ArrowEngine:
+        from penstock.engines.spark.sail.frames import SailFrames
+
+        return self._arrow(SailFrames(self.settings.memory // 2))
+
+    def _arrow(self, foreign: ForeignFrames | None = None) -> ArrowEngine:
         staging = Path(self.settings.staging) if self.settings.staging else Path(tempfile.gettempdir())
-        return ArrowEngine(self.settings.memory, self.settings.threads, staging)
+        return ArrowEngine(self.settings.memory, self.settings.threads, staging, foreign)
 
     def _spark(self, session: Any) -> ClosableEngine:
         from penstock.engines.spark.engine import SparkEngine  # a run without Spark is spared it

@@ -181,7 +181,12 @@ class Project:
             return tuple(self._each(steps, check, refuse, options))
 
     def check(self) -> tuple[CheckResult, ...]:
-        """Try every connection that a pipeline names, each in the roles it has there."""
+        """Try every connection that a pipeline names, each in the roles it has there.
+
+        Raises ConfigError before that for tables that cannot be run, such as one whose transform cannot be used.
+        """
+        if any(pipeline.tables for pipeline in self.config.pipelines):
+            self.steps(Selection(), RunOptions())
         sources = {p.source for p in self.config.pipelines}
         destinations = {p.destination for p in self.config.pipelines}
         with ThreadPoolExecutor(max_workers=8) as pool:

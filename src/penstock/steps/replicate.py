@@ -54,10 +54,12 @@ class RemoteEnds:
 
     `open_writer` is None where pieces are written by this process alone: the destination takes none from others, or
     the source cannot show another attempt the same rows, so that a piece might not be what its attempt reported.
+    `require` raises ConfigError for columns, as read and as written, that cannot travel so.
     """
 
     reader: Reader
     open_writer: Callable[[WriteTicket], Writer] | None
+    require: Callable[[TableSchema, TableSchema], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +269,12 @@ def prepare(table: Surveyed, parties: Parties, session: ReadSession) -> Prepared
     rebuilt = _is_rebuilt(table, source_schema, attachments, parties.destination)
     basis = None if rebuilt and step.starts_anew else table.table
     shaping = shape_table(step, source_schema, basis, parties.destination, bounds.upper, rebuilt=rebuilt)
+    if parties.remote is not None and parties.remote.require is not None:
+        parties.remote.require(source_schema, shaping.schema)
     wish = _wish(table, shaping, bounds, writers, attachments)
     recipe = plan_load(wish, parties.destination.operations, where=step.where)
+    if parties.remote is not None and step.writing.io == "jdbc":
+        recipe = recipe.apart()
     boundary = _boundary(table, bounds, source_schema, parties.destination)
     relayed = _relay_splits(table, shaping, recipe, parties, splits, boundary)
     plan = _load_plan(table, parties, shaping, recipe, bounds)
@@ -386,7 +392,7 @@ def _relay_splits(
     """The splits as undecoded bytes, where nothing on the way looks at a value."""
     step, source = table.step, parties.source
     looks = step.transform is not None or step.adding.dedup_columns or boundary is not None or recipe.dedup_needed
-    through_jdbc = parties.remote is not None and step.reading.io == "jdbc"
+    through_jdbc = parties.remote is not None and "jdbc" in (step.reading.io, step.writing.io)
     if looks or through_jdbc or not shaping.fills_ingested_at or not isinstance(source, RelaySource):
         return None
     if "relay" not in source.abilities or "relay" not in parties.destination.operations:

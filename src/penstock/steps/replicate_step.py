@@ -11,7 +11,7 @@ from penstock.protocols import Transform
 from penstock.records import dataclass
 from penstock.schema.evolution import EvolutionPolicy
 from penstock.schema.names import NameCase
-from penstock.values import CursorSpec, LoadId, ReadIo, ReplaceMode, SplitWish, Strategy, StreamName, TableName, Window
+from penstock.values import CursorSpec, LoadId, ReplaceMode, RowIo, SplitWish, Strategy, StreamName, TableName, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Reading:
     batch_rows: int = 100_000
     chain_rows: int = 10_000_000
     limit: int | None = None
-    io: ReadIo = "native"
+    io: RowIo = "native"
     accept_source_change: bool = False
     timezone: str = "UTC"
     horizon_warn_seconds: float = 900.0
@@ -48,6 +48,7 @@ class Writing:
     allow_empty: bool = False
     writers: int | None = None
     batch_rows: int = 10_000
+    io: RowIo = "native"
     boundary_limit: int = 100_000
     partition_by: tuple[str, ...] = ()
     latest_view: str | None = None

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 import penstock
-from penstock.errors import ConfigError, TransformError
+from penstock.errors import TransformError
 from penstock.pipeline.project import Project
-from penstock.pipeline.results import RunOptions
 from penstock.values import TableRecord
 from tests.engines.spark.lab import INCREMENTAL, Lab, make_lab
 from tests.engines.spark.test_golden import contents, write_transform
@@ -132,13 +131,6 @@ def test_fixtures_of_a_pyspark_transform_are_checked(tmp_path: Path, spark: obje
     )
     [check] = Project.open(lab.write()).test()
     assert check.ok, check
-
-
-def test_the_arrow_engine_names_the_spark_engine_for_a_pyspark_transform(tmp_path: Path) -> None:
-    for text in (KEEPS, UNANNOTATED):
-        lab = lab_with(text, tmp_path / f"lab{len(text)}", "sqlite", settings={"transform_frame": "pyspark"})
-        with pytest.raises(ConfigError, match="spark"):
-            lab.open().plan(options=RunOptions(engine="arrow"))
 
 
 @pytest.mark.feature("M10")

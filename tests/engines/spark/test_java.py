@@ -89,6 +89,36 @@ def test_a_java_that_is_too_old_is_named(
 
 
 @pytest.mark.feature("M9")
+def test_a_java_that_is_too_new_for_pyspark_35_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = fake_java(tmp_path / "jdk", "25.0.2")
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    assert prepare_java(tmp_path / "cache") == home / "bin" / "java"
+    monkeypatch.syspath_prepend(old_pyspark(tmp_path))
+    with pytest.raises(ConfigError, match=r"pyspark 3.5 needs Java 17 of the system: this is Java 25") as raised:
+        prepare_java(tmp_path / "cache")
+    assert raised.value.where == str(home / "bin" / "java")
+    assert "set JAVA_HOME" in str(raised.value.fix)
+
+
+@pytest.mark.feature("M9")
+def test_the_packaged_java_is_not_tried_with_pyspark_35(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(folder_without_java(tmp_path / "bin")))
+    monkeypatch.syspath_prepend(old_pyspark(tmp_path))
+    with pytest.raises(ConfigError, match=r"pyspark 3.5 needs Java 17 of the system: the packaged Java lacks modules"):
+        prepare_java(tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def old_pyspark(folder: Path) -> str:
+    """A folder of sys.path that says pyspark 3.5.9 is installed."""
+    told = folder / "site" / "pyspark-3.5.9.dist-info" / "METADATA"
+    told.parent.mkdir(parents=True)
+    told.write_text("Metadata-Version: 2.1\nName: pyspark\nVersion: 3.5.9\n")
+    return str(folder / "site")
+
+
+@pytest.mark.feature("M9")
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(folder_without_java(tmp_path / "bin")))

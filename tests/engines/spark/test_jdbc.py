@@ -122,7 +122,7 @@ def test_plan_states_that_each_partition_reads_its_own_moment(tmp_path: Path, po
     assert on_spark.splits == 10
     assert any("each partition sees the rows of its own moment" in note for note in on_spark.notes)
     assert on_arrow.splits == 1
-    assert "spark.io: no effect, the arrow engine reads natively" in on_arrow.notes
+    assert "spark.io: no effect, the arrow engine reads and writes natively" in on_arrow.notes
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ WORK: dict[str, Json] = {
 
 
 def test_a_system_without_jdbc_is_refused_where_it_is_written(tmp_path: Path, spark: object) -> None:
-    lab = make_lab(tmp_path / "lab", [{"target_name": "copy", **JDBC}], source="sqlite", destination="duckdb")
+    lab = make_lab(tmp_path / "lab", [{"target_name": "copy", **JDBC}], source="duckdb", destination="duckdb")
     result = lab.run(spark)
-    assert "variant 'sqlite' is not read through JDBC" in str(result.errors)
+    assert "variant 'duckdb' is not read through JDBC" in str(result.errors)
     assert lab.rows() is None
 
 

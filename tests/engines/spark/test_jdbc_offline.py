@@ -48,7 +48,7 @@ def test_installed_drivers_are_enough_and_only_the_pinned_ones(tmp_path: Path, p
     assert "penstock install-jars" in without.stdout + without.stderr
     assert lab.rows() is None
 
-    assert main(["install-jars", "--to", str(jars)]) == 0
+    assert main(["install-jars", "postgres", "--to", str(jars)]) == 0
     done = run_offline(jars, lab.write())
     assert done.returncode == 0, done.stdout + done.stderr
     assert sum((lab.rows() or {}).values()) == 20

@@ -38,8 +38,7 @@ TRANSFORMS = {
 def test_a_bad_cell_s_row_is_set_aside_on_spark_as_on_arrow(frame: str, tmp_path: Path, spark: object) -> None:
     found = []
     for engine, session in (("arrow", None), ("spark", spark)):
-        text = TRANSFORMS["pyarrow" if (frame, engine) == ("pyspark", "arrow") else frame]
-        found.append(moved(tmp_path / engine, text, session))
+        found.append(moved(tmp_path / engine, TRANSFORMS[frame], session))
     assert found[0] == found[1]
     rows, aside, counts = found[1]
     assert (rows, len(aside), counts) == ([(1, "a"), (3, "c")], 1, (3, 2, 1))

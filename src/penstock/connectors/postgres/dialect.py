@@ -239,6 +239,12 @@ def native_type(field: Field) -> str:
     return _NATIVE[field.type]
 
 
+def own_wire(field: Field) -> WireType:
+    """Of the column type that `native_type` names."""
+    base = native_type(field).partition("(")[0]
+    return WireType(_TYPNAMES.get(base, base), 0)
+
+
 _TYPNAMES = {
     "boolean": "bool",
     "smallint": "int2",
@@ -287,5 +293,6 @@ __all__ = [
     "TemporaryStages",
     "house_type",
     "native_type",
+    "own_wire",
     "target_columns",
 ]

@@ -61,7 +61,7 @@ class CopyEncoder:
         import pgpq
         import pyarrow as pa
 
-        arrays = [self._prepare(column, batch) for column in self._columns]
+        arrays = [checked_wire(column, batch, where=self._where) for column in self._columns]
         fields = [pa.field(f"c{index}", array.type) for index, array in enumerate(arrays)]
         prepared = pa.record_batch(arrays, schema=pa.schema(fields))
         encoder = pgpq.ArrowToPostgresBinaryEncoder(prepared.schema)
@@ -76,25 +76,27 @@ class CopyEncoder:
                 "a date or time is outside of what PostgreSQL can hold", where=self._where, fault="data"
             ) from error
 
-    def _prepare(self, column: EncodedColumn, batch: pa.RecordBatch) -> pa.Array:
-        import pyarrow as pa
 
-        values = batch.column(column.name)
-        try:
-            return to_wire(values, column.wire, plain=True)
-        except NulBytesError as error:
-            raise LoadError(
-                f"column {column.name!r} holds NUL bytes, which PostgreSQL text cannot: "
-                f"{error.rows} of {counted(batch.num_rows, 'row')}",
-                where=self._where,
-                fix="remove them in a transform, or load the column as binary",
-            ) from error
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-            raise LoadError(
-                f"column {column.name!r} holds a value that {column.wire.name} cannot hold: {_reason(error)}",
-                where=self._where,
-                fix="change the column's type under `columns:`, or the value in a transform",
-            ) from None
+def checked_wire(column: EncodedColumn, batch: pa.RecordBatch, *, where: str) -> pa.Array:
+    """The column's values as pgpq is given them. Raises LoadError for one that the column's type cannot hold."""
+    import pyarrow as pa
+
+    values = batch.column(column.name)
+    try:
+        return to_wire(values, column.wire, plain=True)
+    except NulBytesError as error:
+        raise LoadError(
+            f"column {column.name!r} holds NUL bytes, which PostgreSQL text cannot: "
+            f"{error.rows} of {counted(batch.num_rows, 'row')}",
+            where=where,
+            fix="remove them in a transform, or load the column as binary",
+        ) from error
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise LoadError(
+            f"column {column.name!r} holds a value that {column.wire.name} cannot hold: {_reason(error)}",
+            where=where,
+            fix="change the column's type under `columns:`, or the value in a transform",
+        ) from None
 
 
 class NulBytesError(ValueError):
@@ -250,13 +252,17 @@ def _uuid(values: pa.Array, plain: bool) -> pa.Array:  # noqa: ARG001, FBT001
     return wire.uuid_wire(_text(values))
 
 
+def json_texts(values: pa.Array) -> pa.Array:
+    """Lists and structs as JSON."""
+    import pyarrow as pa
+
+    return pa.array([None if v is None else json.dumps(v, default=str) for v in values.to_pylist()], pa.string())
+
+
 def _jsonb(values: pa.Array, plain: bool) -> pa.Array:  # noqa: ARG001, FBT001
     import pyarrow as pa
 
-    if pa.types.is_nested(values.type):
-        texts = [None if value is None else json.dumps(value, default=str) for value in values.to_pylist()]
-        values = pa.array(texts, pa.string())
-    return wire.jsonb_wire(_text(values))
+    return wire.jsonb_wire(_text(json_texts(values) if pa.types.is_nested(values.type) else values))
 
 
 def _interval(values: pa.Array, plain: bool) -> pa.Array:  # noqa: FBT001
@@ -295,4 +301,15 @@ def _reason(error: Exception) -> str:
     return "it does not fit" if isinstance(error, pa.ArrowException) else str(error)
 
 
-__all__ = ["COPY_BINARY", "HEADER", "TRAILER", "CopyEncoder", "EncodedColumn", "WireType", "takes", "to_wire"]
+__all__ = [
+    "COPY_BINARY",
+    "HEADER",
+    "TRAILER",
+    "CopyEncoder",
+    "EncodedColumn",
+    "WireType",
+    "checked_wire",
+    "json_texts",
+    "takes",
+    "to_wire",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote as url_quote
 
@@ -14,12 +14,13 @@ from penstock.connectors.postgres.settings import session_settings
 from penstock.errors import ConfigError, ExtractionError
 from penstock.records import dataclass
 from penstock.schema.types import list_item, to_arrow_type
-from penstock.values import Batch, Connection, Split
+from penstock.values import Batch, Connection, Field, Split, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # Spark would carry moments through the JVM's calendar, which moves days before 1582: they travel as text
+DRIVER = "org.postgresql.Driver"
 _BY_TEXT = ("date", "timestamp", "timestamptz")
 _SPACE_OR_BACKSLASH = re.compile(r"([\s\\])")
 _TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
@@ -33,34 +34,21 @@ class PostgresJdbc:
 
     @property
     def driver(self) -> str:
-        return "org.postgresql.Driver"
+        return DRIVER
 
     def options(self, split: Split) -> Mapping[str, str]:
         """Everything but the address is a property of the driver; values of cursors are settings of its session."""
-        login = login_settings(self.connection)
-        host, port, database = str(login["host"]), login["port"], url_quote(str(login["dbname"]), safe="")
-        if host.startswith("/"):
-            raise ConfigError(
-                "JDBC cannot use a socket folder",
-                where=f"connections.{self.connection.name}",
-                fix="give host as a name or address, or leave out io: jdbc",
-            )
-        tls = {name: str(login[name]) for name in _TLS if login.get(name) is not None}
-        password = {"password": str(login["password"])} if login["password"] is not None else {}
+        settings = {**session_settings(self.connection), **_settings_of(split)}
         return {
-            "url": f"jdbc:postgresql://{f'[{host}]' if ':' in host else host}:{port}/{database}",
-            "driver": self.driver,
-            "user": str(login["user"]),
-            "ApplicationName": "penstock reader",
-            "connectTimeout": str(int(float(str(login["connect_timeout"])))),
-            "options": _startup({**session_settings(self.connection), **_settings_of(split)}),
+            **login_properties(self.connection, application="penstock reader", settings=settings),
             # the driver sets the time zone to its JVM's after everything else
             "sessionInitStatement": "SET TIME ZONE 'UTC'",
             "fetchsize": str(split.work["batch_rows"]),
             "query": _query(split),
-            **tls,
-            **password,
         }
+
+    def require_readable(self, schema: TableSchema) -> None:
+        refuse_columns([f for f in schema.fields if f.type == "interval" or list_item(f.type)])
 
     def read(self, split: Split, batches: Iterator[pa.RecordBatch]) -> Iterator[Batch]:
         """The rows of Spark's columns as the stream's own."""
@@ -73,6 +61,39 @@ class PostgresJdbc:
             for start in range(0, batch.num_rows, limit):
                 rows, cursors = decoder.decode(batch.slice(start, limit))
                 yield Batch(split.stream, rows, cursors)
+
+
+def login_properties(connection: Connection, *, application: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Where and as whom the driver logs in; the password is a property beside the URL, never a part of it."""
+    login = login_settings(connection)
+    host, port, database = str(login["host"]), login["port"], url_quote(str(login["dbname"]), safe="")
+    if host.startswith("/"):
+        raise ConfigError(
+            "JDBC cannot use a socket folder",
+            where=f"connections.{connection.name}",
+            fix="give host as a name or address, or leave out io: jdbc",
+        )
+    tls = {name: str(login[name]) for name in _TLS if login.get(name) is not None}
+    password = {"password": str(login["password"])} if login["password"] is not None else {}
+    return {
+        "url": f"jdbc:postgresql://{f'[{host}]' if ':' in host else host}:{port}/{database}",
+        "driver": DRIVER,
+        "user": str(login["user"]),
+        "ApplicationName": application,
+        "connectTimeout": str(int(float(str(login["connect_timeout"])))),
+        "options": _startup(settings),
+        **tls,
+        **password,
+    }
+
+
+def refuse_columns(fields: Sequence[Field]) -> None:
+    """Raises ConfigError where there are any: JDBC has no form for them."""
+    if fields:
+        raise ConfigError(
+            f"JDBC cannot carry the columns {', '.join(f.name for f in fields)}",
+            fix=f"read them as text, `columns: {{{fields[0].name}: string}}`, or leave out io: jdbc",
+        )
 
 
 def _settings_of(split: Split) -> dict[str, str]:
@@ -96,15 +117,6 @@ def _houses(split: Split) -> list[str]:
 
 def _query(split: Split) -> str:
     kinds = _houses(split)
-    refused = [
-        f.name for f, kind in zip(split.schema.fields, kinds, strict=False) if kind == "interval" or list_item(kind)
-    ]
-    if refused:
-        raise ConfigError(
-            f"JDBC cannot carry the columns {', '.join(refused)}",
-            where=str(split.stream),
-            fix=f"read them as text, `columns: {{{refused[0]}: string}}`, or leave out io: jdbc",
-        )
     names = [f"c{number}" for number in range(len(kinds))]
     hidden_from = len(split.schema.fields)
     items = [

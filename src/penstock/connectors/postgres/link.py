@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.connectors.postgres.connect import Session
@@ -153,16 +153,16 @@ class PostgresLink:
         self.execute(f"CREATE TEMP TABLE {quote(stage.name)} ({columns})")
         count = self._copy(stage, schema, target_columns(self, stage), batches)
         failpoint("load.stage_created")
-        self._refuse_changed(stage, {name: there[name] for name in natives if there[name].native != natives[name]})
+        self.refuse_changed(stage, {name: there[name] for name in natives if there[name].native != natives[name]})
         casts = ", ".join(f"{quote(name)}::{there[name].native}" for name in natives)
         names = ", ".join(quote(name) for name in natives)
         moved = self.execute(f"INSERT INTO {quote_table(table)} ({names}) SELECT {casts} FROM {quote_table(stage)}")
         self.execute(f"DROP TABLE {quote_table(stage)}")
         return min(count, moved)
 
-    def _refuse_changed(self, stage: TableName, columns: dict[str, TargetColumn]) -> None:
+    def refuse_changed(self, stage: TableName, columns: Mapping[str, TargetColumn]) -> None:
         """A modifier (bit(4), numeric(5,1)[]) cuts and rounds in a cast: compare with the cast to the bare type."""
-        for name, column in columns.items():
+        for name, column in columns.items():  # of the stage: the column's own name may be another
             changed, params = changed_text(name, column.wire.name, column.native)
             bare = str(self.query("SELECT format_type($1::int8::oid, -1)", (column.wire.oid,))[0][0])
             if bare != column.native:
@@ -171,7 +171,7 @@ class PostgresLink:
             rows = self.query(f"SELECT count(*) FROM {quote_table(stage)} WHERE {changed}", params)[0][0]
             if rows:
                 raise LoadError(
-                    f"column {name!r} holds values that {column.native} cannot hold as they are: "
+                    f"column {column.field.name!r} holds values that {column.native} cannot hold as they are: "
                     f"{counted(rows, 'row')}",
                     where=self.session.where,
                     fix="change the column's type under `columns:`, or the value in a transform",

@@ -137,7 +137,9 @@ class SqlLoadSession:
         if self._plan.route == "direct":
             return
         dialect, link, target = self._site.dialect, self._link, self._plan.target
-        rows = self._tables.stage if self._plan.route == "staged" else self._tables.successor
+        rows, spare = self._tables.stage, self._tables.successor
+        if self._plan.route != "staged":
+            rows, spare = spare, rows
         if dialect.temporary_stage:
             if self._plan.route == "shadow":
                 raise LoadError(f"{dialect.system} has no shadow route", where=str(target), fault="internal")
@@ -152,7 +154,7 @@ class SqlLoadSession:
             PieceTable(dialect, self._tables.pieces).create(link)
             link.commit()
         failpoint("load.stage_created")
-        tables = WriterTables(rows, self._tables.pieces, self._steps.written_schema)
+        tables = WriterTables(rows, self._tables.pieces, spare, self._steps.written_schema)
         self._writer = SqlWriter(dialect, self._site.connect, tables)
 
     # -- writing -----------------------------------------------------------------------------------------------------

@@ -102,10 +102,14 @@ class PieceTable:
 
 @dataclass(frozen=True, slots=True)
 class WriterTables:
-    """What a writer elsewhere needs to know of a load; travels in the ticket."""
+    """What a writer elsewhere needs to know of a load; travels in the ticket.
+
+    `spare` is a private name that this load has no use for, and clears away like its others.
+    """
 
     rows: TableName
     pieces: TableName
+    spare: TableName
     schema: TableSchema
 
     def to_json(self) -> dict[str, Json]:
@@ -113,6 +117,7 @@ class WriterTables:
         return {
             "rows": [self.rows.schema, self.rows.name],
             "pieces": [self.pieces.schema, self.pieces.name],
+            "spare": [self.spare.schema, self.spare.name],
             "fields": fields,
             "system": self.schema.system,
         }
@@ -123,7 +128,8 @@ class WriterTables:
         plain = cast("dict[str, Any]", dict(work))
         fields = tuple(Field(name, kind, native=native) for name, kind, native in plain["fields"])
         schema = TableSchema(fields, system=plain["system"])
-        return cls(TableName(*plain["rows"]), TableName(*plain["pieces"]), schema)
+        rows, pieces, spare = (TableName(*plain[role]) for role in ("rows", "pieces", "spare"))
+        return cls(rows, pieces, spare, schema)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from penstock.connectors.sqlite.destination import open_destination
+from penstock.connectors.sqlite.jdbc import SqliteJdbc
 from penstock.connectors.sqlite.source import open_source
 from penstock.plugins import Connector
+from penstock.values import Jar
 
 
 class SqliteExtra(BaseModel):
@@ -38,4 +40,13 @@ class SqliteOptions(BaseModel):
         return self
 
 
-CONNECTOR = Connector("sqlite", "SQLite", lambda: SqliteOptions, open_source, open_destination, keeps_files=True)
+CONNECTOR = Connector(
+    "sqlite",
+    "SQLite",
+    lambda: SqliteOptions,
+    open_source,
+    open_destination,
+    keeps_files=True,
+    open_jdbc=SqliteJdbc,
+    jars=(Jar("org.xerial:sqlite-jdbc:3.54.1.0", "f8dce420a6016278497f4f0560f65602b9db858de141b541cf91a4644ebe4639"),),
+)

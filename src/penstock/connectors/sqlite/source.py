@@ -207,7 +207,7 @@ def _batches(snapshot: SqliteSnapshot, split: Split) -> Iterator[Batch]:
     rows = snapshot.stream(str(work["sql"]), cast("list[Any]", work["params"]), min(_FIRST_ROWS, most))
     chunk = next(rows, None)
     while chunk:
-        batch = _batch_of(chunk, split)
+        batch = batch_of(chunk, split)
         row_bytes = max(1, batch.rows.nbytes // len(chunk))
         yield batch
         try:
@@ -216,7 +216,8 @@ def _batches(snapshot: SqliteSnapshot, split: Split) -> Iterator[Batch]:
             return
 
 
-def _batch_of(rows: list[tuple[Any, ...]], split: Split) -> Batch:
+def batch_of(rows: list[tuple[Any, ...]], split: Split) -> Batch:
+    """Cells as SQLite stores them, by row."""
     import pyarrow as pa
 
     columns = list(zip(*rows, strict=True))

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 from penstock.engines.arrow.budget import ByteBudget
+from penstock.engines.arrow.frames import FrameKind
 from penstock.engines.arrow.move import run_move
-from penstock.engines.arrow.reference import UserFunction
+from penstock.engines.arrow.reference import UserFunction, load_user_function
 from penstock.engines.arrow.relay import run_relay
 from penstock.engines.arrow.transform import ArrowTransform, function_transform, load_function, parse_sql
 from penstock.engines.arrow.workspace import Workspace
 from penstock.protocols import Move, Moved, Transform
+
+
+class ForeignFrames(Protocol):
+    """Frames that are computed in another process, and how a function of one becomes a transform of this engine."""
+
+    frames: Mapping[str, FrameKind]
+
+    def loading(self) -> AbstractContextManager[None]:
+        """While it lasts, a user's file may make things for such frames that only the other process can use."""
+        ...
+
+    def transform(self, user: UserFunction, base_dir: str, workspace: Workspace) -> ArrowTransform: ...
+
+    def close(self) -> None: ...
 
 
 class ArrowEngine:
@@ -21,10 +38,13 @@ class ArrowEngine:
     it) is DuckDB's for transforms, which spill to `temp_dir` (the system's temporary folder when None).
     """
 
-    def __init__(self, memory_bytes: int, threads: int, temp_dir: Path | None = None) -> None:
+    def __init__(
+        self, memory_bytes: int, threads: int, temp_dir: Path | None = None, foreign: ForeignFrames | None = None
+    ) -> None:
         self.budget = ByteBudget(max(1, memory_bytes // 2))
         self._threads = max(1, threads)
         self._workspace = Workspace(memory_bytes - memory_bytes // 2, self._threads, temp_dir)
+        self._foreign = foreign
 
     def move(self, job: Move) -> Moved:
         return run_move(job, self.budget, self._threads)
@@ -33,7 +53,14 @@ class ArrowEngine:
         return run_relay(job, self.budget)
 
     def load_transform(self, reference: str, base_dir: str, *, default_frame: str | None = None) -> Transform:
-        return load_function(reference, base_dir, self._workspace, default_frame=default_frame)
+        foreign = self._foreign
+        if foreign is None:
+            return load_function(reference, base_dir, self._workspace, default_frame=default_frame)
+        with foreign.loading():
+            user = load_user_function(reference, base_dir, default_frame, more=foreign.frames)
+        if user.frame in foreign.frames.values():
+            return foreign.transform(user, base_dir, self._workspace)
+        return self.function_transform(user)
 
     def function_transform(self, user: UserFunction) -> ArrowTransform:
         """`load_transform` of a function that is loaded already."""
@@ -47,5 +74,7 @@ class ArrowEngine:
         return self._workspace.folder()
 
     def close(self) -> None:
-        """Give back DuckDB's memory and temporary files; safe to repeat."""
+        """Give back DuckDB's memory, other processes and temporary files; safe to repeat."""
+        if self._foreign is not None:
+            self._foreign.close()
         self._workspace.close()

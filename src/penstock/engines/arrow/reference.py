@@ -19,7 +19,7 @@ from typing import Any
 from penstock.config.paths import within
 from penstock.engines.arrow.frames import FRAME_NAMES, FRAMES, FrameKind
 from penstock.engines.arrow.usererror import user_error, user_line
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
 
 PYSPARK = "pyspark"
@@ -127,6 +127,12 @@ def _execute(path: Path, reference: str) -> types.ModuleType:
         error.locate(user_line(error, path) or str(path))
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == PYSPARK:
+            raise PluginNotFoundError(
+                f"the transform file of {reference!r} needs pyspark, which is not installed",
+                where=str(path),
+                fix="pip install 'penstock[pyspark]' for the arrow engine, 'penstock[spark]' for engine: spark",
+            ) from error
         raise user_error(error, path, f"the transform file of {reference!r}") from error
     finally:
         _take_signals_back()

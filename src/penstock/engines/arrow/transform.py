@@ -46,11 +46,13 @@ def parse_sql(sql: str, workspace: Workspace) -> ArrowTransform:
     """A SELECT over the table `input` as a transform. Raises ConfigError for anything else."""
     require_select(sql)
 
-    def run(offer: Offer) -> Iterator[pa.RecordBatch]:
+    def run(offer: Offer, _: ArrowTransform) -> Iterator[pa.RecordBatch]:
         relation = FRAMES["duckdb.DuckDBPyRelation"]
         yield from relation.run(offer, lambda frame: frame.query(SQL_TABLE, sql))
 
-    return ArrowTransform(scope_of_sql(sql), FRAMES["duckdb.DuckDBPyRelation"], workspace, "transform_sql", run_sql=run)
+    return ArrowTransform(
+        scope_of_sql(sql), FRAMES["duckdb.DuckDBPyRelation"], workspace, "transform_sql", run_otherwise=run
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class ArrowTransform:
     workspace: Workspace
     label: str
     user: UserFunction | None = None
-    run_sql: Callable[[Offer], Iterator[pa.RecordBatch]] | None = None
+    run_otherwise: Callable[[Offer, ArrowTransform], Iterator[pa.RecordBatch]] | None = None  # than by calling `user`
     context: TransformContext = PLANNING
     keys: tuple[str, ...] = ()
     _outputs: dict[tuple[object, ...], TableSchema] = field(default_factory=dict, compare=False, repr=False)
@@ -106,7 +108,8 @@ class ArrowTransform:
 
     def _results(self, offer: Offer) -> Iterator[pa.RecordBatch]:
         """What the user's code makes of the rows; errors of the rows' own source pass as they are."""
-        results = self.run_sql(offer) if self.run_sql is not None else self.frame.run(offer, self._call)
+        otherwise = self.run_otherwise
+        results = otherwise(offer, self) if otherwise is not None else self.frame.run(offer, self._call)
         while True:
             with self._blaming_user():
                 rows = next(results, None)
@@ -129,7 +132,7 @@ class ArrowTransform:
         except PenstockError:
             raise
         except (Exception, SystemExit) as error:
-            raise user_error(error, path, f"{self._name()}", fallback=self._where()) from error
+            raise user_error(error, path, self.name, fallback=self.where) from error
 
     def declared_for(self, schema: pa.Schema) -> TableSchema:
         """`output_schema` of an Arrow schema."""
@@ -141,7 +144,7 @@ class ArrowTransform:
     def _try_out(self, schema: pa.Schema) -> TableSchema:
         import pyarrow as pa
 
-        require_keys(self.keys, schema.names, what=self._name(), where=self._where())
+        require_keys(self.keys, schema.names, what=self.name, where=self.where)
 
         empty = pa.RecordBatch.from_pylist([], schema=schema)
         results = self._results(Offer([empty], schema, together=False, workspace=self.workspace))
@@ -154,18 +157,18 @@ class ArrowTransform:
         doubled = sorted({name for name in made.names if made.names.count(name) > 1})
         if doubled or not made.names:
             found = f"columns twice: {', '.join(doubled)}" if doubled else "no columns"
-            raise TransformError(f"{self._name()} returned {found}", where=self._where(), fix="name each column once")
+            raise TransformError(f"{self.name} returned {found}", where=self.where, fix="name each column once")
         try:
             return from_arrow_schema(made.remove_metadata()).fields
         except ValueError as error:
-            raise TransformError(f"{self._name()} returned {error}", where=self._where(), fix="cast it") from error
+            raise TransformError(f"{self.name} returned {error}", where=self.where, fix="cast it") from error
 
     def _declared_field(self, made: Field, incoming: Field | None) -> Field:
         """A column passed on keeps its logical type (uuid, json, ...), but promises nothing about NULLs or lengths."""
         if made.type == "null":
             raise TransformError(
-                f"{self._name()}: column {made.name!r} has no type on an empty frame",
-                where=self._where(),
+                f"{self.name}: column {made.name!r} has no type on an empty frame",
+                where=self.where,
                 fix="give it a type where it is made (cast, astype)",
             )
         if incoming is not None and to_arrow_type(incoming.type) == to_arrow_type(made.type):
@@ -185,19 +188,21 @@ class ArrowTransform:
                 if which
             ]
             raise TransformError(
-                f"{self._name()} returned other columns than on an empty frame: {'; '.join(found)}",
-                where=self._where(),
+                f"{self.name} returned other columns than on an empty frame: {'; '.join(found)}",
+                where=self.where,
                 fix="return the same columns and types whatever the rows",
             )
         try:
             return fit_rows(rows, declared).rows
         except ContractError as error:
-            raise TransformError(f"{self._name()}: {error.what}", where=self._where(), fix="cast it") from error
+            raise TransformError(f"{self.name}: {error.what}", where=self.where, fix="cast it") from error
 
-    def _name(self) -> str:
+    @property
+    def name(self) -> str:
         return f"{self.label} of table {self.context.target!r}" if self.context.target else self.label
 
-    def _where(self) -> str | None:
+    @property
+    def where(self) -> str | None:
         return self.user.where if self.user is not None else None
 
 

@@ -52,6 +52,12 @@ def user_error(error: BaseException, path: Path | None, what: str, *, fallback: 
             where=where,
             fix=f"pip install 'penstock[{error.name}]'",
         )
+    if type(error).__name__ == "PySparkRuntimeError" and "No active" in str(error):
+        return TransformError(
+            f"{what} asks for a Spark session, and there is none while the file is loaded",
+            where=where,
+            fix="do it inside the function; give F.udf a type such as StringType() instead of its name",
+        )
     kind = "SystemExit (sys.exit)" if isinstance(error, SystemExit) else type(error).__name__
     told = type(error).__name__ in _SPEAK_OF_CODE
     text = f": {_first_line(error)}" if told else ""

@@ -28,6 +28,7 @@ from penstock.engines.spark.frames import (
 )
 from penstock.engines.spark.jdbc import JdbcReader
 from penstock.engines.spark.jobs import run_job
+from penstock.engines.spark.landing import JdbcWriter
 from penstock.engines.spark.move import Mover
 from penstock.engines.spark.notebook import lazy_frame
 from penstock.engines.spark.remote import Fetching, RemoteReader, RemoteWriter, keeps_files, travelling
@@ -38,7 +39,7 @@ from penstock.engines.spark.types import arrow_schema
 from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.protocols import Move, Moved, Reader, Transform
 from penstock.schema.types import to_arrow_schema
-from penstock.values import Connection, Piece, ReadIo, Split, StreamName, TableSchema
+from penstock.values import Connection, Piece, RowIo, Split, StreamName, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -197,22 +198,29 @@ class SparkEngine:
         assert isinstance(parsed, ArrowTransform)
         return TravellingTransform.of_sql(parsed, sql)
 
-    def reader(self, source: Connection, io: ReadIo = "native") -> RemoteReader:
+    def reader(self, source: Connection, io: RowIo = "native") -> RemoteReader:
         self._require_reachable(source)
         if io == "native":
             return RemoteReader(travelling(source, self._secrets))
-        if self._secrets == "executor":
-            raise ConfigError(
-                "io: jdbc and settings.spark.secrets: executor exclude each other: Spark's source takes the password",
-                where=f"connections.{source.name}",
-                fix="leave one of them out",
-            )
+        self._require_secrets_here(source)
         plugins.open_jdbc(source)
         return JdbcReader(travelling(source), jars_folder=self._jars_folder)
 
-    def open_writer(self, destination: Connection) -> RemoteWriter:
+    def open_writer(self, destination: Connection, io: RowIo = "native", *, batch_rows: int = 10_000) -> RemoteWriter:
         self._require_reachable(destination)
-        return RemoteWriter(travelling(destination, self._secrets))
+        if io == "native":
+            return RemoteWriter(travelling(destination, self._secrets))
+        self._require_secrets_here(destination)
+        plugins.open_jdbc_destination(destination)
+        return JdbcWriter(travelling(destination), jars_folder=self._jars_folder, batch_rows=batch_rows)
+
+    def _require_secrets_here(self, connection: Connection) -> None:
+        if self._secrets == "executor":
+            raise ConfigError(
+                "io: jdbc and settings.spark.secrets: executor exclude each other: Spark's own JDBC takes the password",
+                where=f"connections.{connection.name}",
+                fix="leave one of them out",
+            )
 
     def _require_reachable(self, connection: Connection) -> None:
         if keeps_files(connection) and not self._session.is_local:

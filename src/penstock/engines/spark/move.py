@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.engines.spark.connect import is_connect
 from penstock.engines.spark.jdbc import JdbcReader, submit
-from penstock.engines.spark.jobs import run_job
+from penstock.engines.spark.jobs import Answer, run_job
+from penstock.engines.spark.landing import JdbcWriter, land
 from penstock.engines.spark.meters import Follower, meter_of
 from penstock.engines.spark.remote import RemoteReader
 from penstock.engines.spark.reports import error_from_json, pieces_of, sum_tallies, tally_from_json
@@ -62,7 +63,11 @@ class Mover:
         return Moved(self._load, tuple(pieces), tally)
 
     def _carried_out(self, ticket: WriteTicket | None) -> tuple[list[Piece], Tally]:
-        reports = self._reports(self._orders(json.dumps(ticket_to_json(ticket)) if ticket is not None else None))
+        orders = self._orders(json.dumps(ticket_to_json(ticket)) if ticket is not None else None)
+        if ticket is not None and isinstance(self._job.open_writer, JdbcWriter):
+            reports = land(self._session, self._job.open_writer, orders, ticket, self._watched)
+        else:
+            reports = self._reports(orders)
         tally = sum_tallies([tally_from_json(report["tally"]) for report in reports])
         self._follower.reach(tally.read, tally.size_bytes)
         return [piece for report in reports for piece in pieces_of(report)], tally
@@ -97,7 +102,7 @@ class Mover:
     def _reports(self, orders: Orders) -> list[dict[str, Any]]:
         """What the tasks reported, in the order of their splits. Raises the first error of any of them."""
         count = len(orders.groups)
-        rows = run_job(self._session, lambda: self._submitted(orders), self._job.stop, self._follower.look)
+        rows = self._watched(lambda: self._submitted(orders))
         reports = [json.loads(row.report) for row in sorted(rows, key=lambda row: row.number)]
         for report in reports:
             if "error" in report:
@@ -105,6 +110,9 @@ class Mover:
         if len(reports) != count:
             raise LoadError(f"{count} tasks ran, {len(reports)} reported", fault="internal")
         return reports
+
+    def _watched(self, job: Callable[[], Answer]) -> Answer:
+        return run_job(self._session, job, self._job.stop, self._follower.look)
 
     def _submitted(self, orders: Orders) -> list[Any]:
         if isinstance(orders.reader, JdbcReader):

@@ -22,7 +22,7 @@ from penstock.engines.arrow.relay import run_relay
 from penstock.engines.spark.meters import Meter
 from penstock.engines.spark.remote import limit_systems
 from penstock.engines.spark.reports import TaskFailedError, error_to_json, moved_to_json, unforeseen
-from penstock.errors import ConfigError, PenstockError
+from penstock.errors import ConfigError, LoadError, PenstockError
 from penstock.protocols import Chunks, Move, Moved, Reader, Transform, Writer
 from penstock.records import dataclass
 from penstock.values import (
@@ -125,7 +125,15 @@ class Pieces:
 
     def write(self, split_id: SplitId, attempt: int, batches: Iterator[Batch], *, into: Into = "target") -> Piece:
         del attempt
-        return self._writer.write(split_id, self._attempt, batches, into=into)
+        piece = self._writer.write(split_id, self._attempt, batches, into=into)
+        if piece.attempt != self._attempt:  # of an attempt whose executor was lost after it: to be counted as it is
+            given = sum(batch.rows.num_rows for batch in batches)
+            if given != piece.rows:
+                raise LoadError(
+                    f"an earlier attempt at split {split_id!r} wrote {piece.rows} rows, and this one has {given}",
+                    fix="if the table has a transform, it must make the same rows of the same rows",
+                )
+        return piece
 
     def relay(self, split_id: SplitId, attempt: int, chunks: Chunks) -> Piece:
         del attempt
@@ -200,14 +208,21 @@ def _run_tasks(version: str, pickled: bytes, numbers: Iterator[pa.RecordBatch]) 
 def _run_task(
     version: str, pickled: bytes, number: int, rows: Iterator[pa.RecordBatch] | None = None
 ) -> dict[str, Json]:
-    if version != own_version():
-        error = ConfigError(
-            f"the executors have penstock {own_version()}, this process {version}",
-            fix="install the same version on both",
-        )
-        return {"error": error_to_json(error)}
+    strange = other_version(version)
+    if strange is not None:
+        return {"error": error_to_json(strange)}
     orders: Orders = pickle.loads(pickled)  # noqa: S301 - made by the driver of this very run
     return orders.run(number, attempt_number(), rows)
+
+
+def other_version(version: str) -> ConfigError | None:
+    """The error that the driver's version is not this one."""
+    if version == own_version():
+        return None
+    return ConfigError(
+        f"the executors have penstock {own_version()}, this process {version}",
+        fix="install the same version on both",
+    )
 
 
 def own_version() -> str:
