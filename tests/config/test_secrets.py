@@ -122,6 +122,26 @@ def test_a_secret_cannot_be_pickled(load: Load) -> None:
             assert CANARY not in str(caught.value)
 
 
+@pytest.mark.feature("M9")
+def test_a_reference_travels_without_its_value_and_is_fetched_where_it_arrives(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = password(load, "${RIVER}", environ={"RIVER": CANARY}).unresolved()
+    assert found is not None
+    sent = pickle.dumps(found)
+    assert CANARY.encode() not in sent
+    monkeypatch.setenv("RIVER", "the value there")
+    assert pickle.loads(sent).reveal() == "the value there"
+    monkeypatch.delenv("RIVER")
+    with pytest.raises(ConfigError, match="where the tasks run, the environment variable RIVER is not set") as caught:
+        pickle.loads(sent).reveal()
+    assert caught.value.fix
+
+
+def test_a_secret_that_is_written_in_the_project_has_no_reference_to_travel(load: Load) -> None:
+    assert password(load, CANARY).unresolved() is None
+
+
 def password(load: Load, written: str, **more: object) -> Secret:
     project = load(PROJECT.replace("PASSWORD", written), **more)
     found = project.connections["a"].password

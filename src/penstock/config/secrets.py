@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from penstock import plugins
 from penstock.config.variables import Environment, UnsetVariableError, has_variables, only_variable
 from penstock.errors import ConfigError, PenstockError
+from penstock.records import dataclass
 from penstock.values import Secret
 
 if TYPE_CHECKING:
@@ -70,11 +72,43 @@ def read_secret(source: str, environment: Environment, base_dir: Path, place: st
     kind, colon, rest = source.partition(":")
     fetch = _fetcher(kind, base_dir, place) if colon else None
     if fetch is not None:
-        return Secret(source, lambda: fetch(_filled(rest, environment, place), environment))
+        elsewhere = FetchElsewhere(kind, rest, base_dir, place)
+        return Secret(source, lambda: fetch(_filled(rest, environment, place), environment), elsewhere)
     if not has_variables(source):
         return literal_secret(source)
     name = only_variable(source)
-    return Secret(f"${{{name}}}" if name else LITERAL, lambda: _filled(source, environment, place))
+    elsewhere = FetchElsewhere(None, source, base_dir, place)
+    return Secret(f"${{{name}}}" if name else LITERAL, lambda: _filled(source, environment, place), elsewhere)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchElsewhere:
+    """Fetches, by the variables, files and providers of the process it is called in, what `text` refers to.
+
+    It is as the project file has it: `kind` is what stands before the colon, None for text with variables.
+    """
+
+    kind: str | None
+    text: str
+    base_dir: Path
+    place: str
+
+    def __call__(self) -> str:
+        here = Environment(os.environ)
+        try:
+            filled = _filled(self.text, here, self.place)
+            if self.kind is None:
+                return filled
+            fetch = _fetcher(self.kind, self.base_dir, self.place)
+            if fetch is None:
+                raise ConfigError(f"no secret provider {self.kind!r} is installed", where=self.place)
+            return fetch(filled, here)
+        except PenstockError as error:
+            raise ConfigError(
+                f"where the tasks run, {error.what}",
+                where=error.where,
+                fix="set the environment, files and secret providers up there too, or leave out settings.spark.secrets",
+            ) from None
 
 
 def _fetcher(kind: str, base_dir: Path, place: str) -> Callable[[str, Environment], str] | None:

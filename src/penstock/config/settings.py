@@ -87,6 +87,12 @@ class SparkConfig(ConfigModel):
         description="Any Spark configuration, of a session that is made here.",
         examples=[{"spark.sql.shuffle.partitions": "200"}],
     )
+    secrets: Literal["driver", "executor"] = Field(
+        "driver",
+        description="Where secrets of connections are fetched for tasks: by the driver, for them to take along, or by "
+        "each executor, from the variables, files and secret providers it has.",
+        examples=["executor"],
+    )
     comet: bool = Field(default=False, description="Use the Comet accelerator.", examples=[True])
 
 

@@ -102,4 +102,5 @@ class Engines:
             self._arrow(),
             jars_folder=str(jars_folder()),
             staging_url=self.settings.shared_staging,
+            secrets=wished.secrets,
         )

@@ -72,13 +72,21 @@ def observe_secrets(observer: Callable[[str], None]) -> None:
 
 
 class Secret:
-    """A secret known by its reference; the value is fetched by `reveal()` and shown by nothing else."""
+    """A secret known by its reference; the value is fetched by `reveal()` and shown by nothing else.
 
-    __slots__ = ("_fetch", "reference")
+    `elsewhere` fetches it in another process, and holds no part of it.
+    """
 
-    def __init__(self, reference: str, fetch: Callable[[], str]) -> None:
+    __slots__ = ("_elsewhere", "_fetch", "reference")
+
+    def __init__(self, reference: str, fetch: Callable[[], str], elsewhere: Callable[[], str] | None = None) -> None:
         self.reference = reference
         self._fetch = fetch
+        self._elsewhere = elsewhere
+
+    def unresolved(self) -> Secret | None:
+        """The same, fetched in whatever process reveals it; None where only the value itself could go there."""
+        return Secret(self.reference, self._elsewhere) if self._elsewhere is not None else None
 
     def reveal(self) -> str:
         """The secret itself, fetched anew at each call so that a rotated one is found."""

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow
+
 TOKEN = "s3cret-token-of-the-server"
 
 
@@ -34,8 +36,10 @@ class ConnectServer:
         self.process.wait()
 
 
-def start_server(folder: Path, port: int, settings: dict[str, str], master: str = "local[2,2]") -> ConnectServer:
-    """Answers when this returns. `folder` takes its log."""
+def start_server(
+    folder: Path, port: int, settings: dict[str, str], master: str = "local[2,2]", python: str = sys.executable
+) -> ConnectServer:
+    """Answers when this returns. `folder` takes its log; `python` is that of the tasks."""
     import pyspark
 
     home = Path(pyspark.__file__).parent
@@ -49,7 +53,7 @@ def start_server(folder: Path, port: int, settings: dict[str, str], master: str 
     env = {
         **os.environ,
         "SPARK_HOME": str(home),
-        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_PYTHON": python,
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": TOKEN,
     }
     with (folder / "server.log").open("wb") as log:
@@ -79,3 +83,16 @@ def _wait_for(server: ConnectServer, log: Path) -> None:
         assert server.process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)
+
+
+def python_without_penstock(folder: Path) -> Path:
+    """This Python with every package that is installed for it, but not ours."""
+    packages = folder / "packages"
+    packages.mkdir(parents=True)
+    for installed in Path(pyarrow.__file__).parents[1].iterdir():
+        if installed.suffix != ".pth" and not installed.name.startswith(("penstock", "_penstock")):
+            (packages / installed.name).symlink_to(installed)
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{packages}:$PYTHONPATH" exec {sys.executable} -S "$@"\n')
+    program.chmod(0o755)
+    return program

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from penstock.pipeline.results import RunOptions
 from penstock.testing.project import ProjectFolder
 from tests.engines.spark.conftest import CHEAP, free_port
 from tests.engines.spark.lab import Lab, make_lab
-from tests.engines.spark.server import TOKEN, ConnectServer, start_server
+from tests.engines.spark.server import TOKEN, ConnectServer, python_without_penstock, start_server
 from tests.faults.cells import finish
 
 pytestmark = [pytest.mark.feature("M9"), pytest.mark.timeout(300)]
@@ -135,6 +137,88 @@ def test_a_session_closed_in_the_middle_is_told(tmp_path: Path, connect_spark: A
     assert "the Spark session was closed while the load ran" in str(error)
     assert lab.rows() is None
     assert lab.destination.litter() == []
+
+
+def test_executors_without_penstock_are_told(tmp_path: Path) -> None:
+    bare = start_server(tmp_path, free_port(), CHEAP, python=str(python_without_penstock(tmp_path / "bare")))
+    try:
+        lab = lab_on(bare.url, tmp_path)
+        ended = command(lab).run("run")
+    finally:
+        bare.kill()
+    assert (ended.exit_code, "the Spark executors have no penstock" in ended.said) == (2, True), ended.said
+    assert "fix:" in ended.said
+    assert lab.rows() is None
+    assert lab.destination.litter() == []
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("3.4.4", "Spark 3.4.4 is too old for the spark engine"), ("5.0.0", "the session is of Spark 5.0.0, and this")],
+)
+def test_a_server_of_another_version_is_told(
+    version: str, said: str, tmp_path: Path, connect_spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(connect_spark), "version", version)
+    lab = make_lab(tmp_path / "lab", [{"target_name": "copy"}])
+    [error] = lab.run(connect_spark).errors.values()
+    assert isinstance(error, ConfigError)
+    assert said in str(error)
+    assert error.fix
+
+
+@pytest.mark.faults
+@pytest.mark.feature("N2")
+def test_a_server_that_was_started_anew_is_used_by_the_next_attempt_of_the_same_run(tmp_path: Path) -> None:
+    first = start_server(tmp_path, free_port(), CHEAP)
+    second: ConnectServer | None = None
+    try:
+        lab = lab_on(first.url, tmp_path, SLOW)
+        lab.settings = {**lab.settings, "retries": 8}
+        lab.write()
+        process = command(lab).start("run", env={"TMPDIR": str(lab.folder / "tmp")})
+        wait_for_sleep(lab)
+        (lab.folder / "t.py").write_text(SLOW.replace("90", "0"))
+        first.kill()
+        second = start_server(tmp_path, first.port, CHEAP)
+        ended = finish(process)
+    finally:
+        (second or first).kill()
+    assert ended.exit_code == 0, ended.said
+    assert lab.rows() == lab.source.rows("rows")
+    assert lab.destination.litter() == []
+
+
+@pytest.mark.faults
+def test_a_given_session_whose_server_is_gone_is_told(tmp_path: Path) -> None:
+    started = start_server(tmp_path, free_port(), CHEAP)
+    lab = make_lab(tmp_path / "lab", [{"target_name": "copy"}])
+    lab.write()
+    (lab.folder / "given.py").write_text(GIVEN)
+    try:
+        command = [sys.executable, str(lab.folder / "given.py"), started.url, str(started.process.pid)]
+        done = subprocess.run(command, cwd=lab.folder, capture_output=True, text=True, check=False, timeout=200)
+    finally:
+        started.kill()
+    assert "ConfigError the Spark Connect session is gone" in done.stdout, done.stdout + done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+    assert lab.rows() is None
+
+
+GIVEN = """
+import os, signal, sys
+import penstock
+from pyspark.sql.connect.client.retries import DefaultPolicy
+from pyspark.sql.connect.session import SparkSession
+
+session = SparkSession.builder.remote(sys.argv[1]).create()
+session.client.set_retry_policies([DefaultPolicy(max_retries=2)])
+session.range(1).count()
+os.killpg(int(sys.argv[2]), signal.SIGKILL)
+[error] = penstock.run("penstock.yaml", spark=session, raise_on_error=False).errors.values()
+print(type(error).__name__, error)
+os._exit(0)  # a session that is ended waits for its server
+"""
 
 
 @pytest.mark.feature("N2")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,10 +14,12 @@ import pytest
 
 import penstock
 from penstock.engines.spark import task
+from penstock.engines.spark.reports import error_of_job
 from penstock.errors import ConfigError, PluginNotFoundError, TransformError
 from penstock.pipeline.project import Project
 from penstock.pipeline.results import RunOptions, Selection
 from tests.engines.spark.lab import INCREMENTAL, Lab, make_lab
+from tests.engines.spark.server import python_without_penstock
 
 pytestmark = [pytest.mark.feature("M9", "N2")]
 
@@ -172,9 +177,37 @@ def test_executors_of_another_version_are_named(tmp_path: Path, spark: object, m
     assert "this process 9.9.9" in str(error)
 
 
-def test_a_missing_pyspark_answers_with_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
+CLASSIC = """
+import penstock
+from pyspark.sql import SparkSession
 
+spark = SparkSession.builder.master("local[1]").getOrCreate()
+for _ in range(2):
+    [error] = penstock.run("penstock.yaml", spark=spark, raise_on_error=False).errors.values()
+    print(type(error).__name__, error)
+    spark.stop()
+"""
+
+
+def test_executors_without_penstock_and_a_session_that_was_closed_are_told(tmp_path: Path) -> None:
+    lab = make_lab(tmp_path / "lab", [{"target_name": "copy"}])
+    lab.write()
+    python = python_without_penstock(tmp_path / "bare")
+    env = {**os.environ, "PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": sys.executable}
+    command = [sys.executable, "-c", CLASSIC]
+    done = subprocess.run(command, cwd=lab.folder, env=env, capture_output=True, text=True, check=False, timeout=200)
+    assert "ConfigError the Spark executors have no penstock" in done.stdout, done.stdout + done.stderr
+    assert "ConfigError the Spark session is closed" in done.stdout, done.stdout + done.stderr
+    assert lab.rows() is None
+
+
+def test_executors_of_another_python_are_told() -> None:
+    said = error_of_job(RuntimeError("[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.9 than 3.11"))
+    assert isinstance(said, ConfigError)
+    assert "another version of Python" in str(said)
+
+
+def test_a_missing_pyspark_answers_with_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyspark"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyspark", None)

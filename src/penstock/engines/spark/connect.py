@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 INSTALL = "pip install 'penstock[spark-connect]'"
 # Spark's own number waits ten minutes for a server that is not there; this one waits four seconds.
 _RETRIES = 4
+OLDEST = (3, 5)
+_ANEW = ("INVALID_HANDLE.SESSION_CHANGED", "INVALID_HANDLE.SESSION_NOT_FOUND")  # said by a server started anew
 
 
 def connected(address: str, settings: Mapping[str, str]) -> SparkSession:
@@ -34,6 +37,9 @@ def connected(address: str, settings: Mapping[str, str]) -> SparkSession:
             if session.conf.isModifiable(key):
                 session.conf.set(key, value)
         session.range(1).count()
+        require_version(session)
+    except ConfigError:
+        raise
     except Exception as error:  # noqa: BLE001 - neither text nor traceback is kept: both may hold the token
         if session is not None:
             session.client.close()
@@ -68,17 +74,49 @@ def lost_server(error: BaseException) -> PenstockError | None:
     is_closed = isinstance(error, ValueError) and "channel" in text and "closed" in text  # grpc's own words
     status = status_of(error)
     is_closed |= status == "CANCELLED" or condition.startswith("INVALID_HANDLE") or condition == "NO_ACTIVE_SESSION"
+    if condition in _ANEW or status == "UNAVAILABLE":
+        return went_away()
     if is_closed:
         return ConfigError("the Spark session was closed while the load ran", fix="keep it open until the run ends")
-    if status == "UNAVAILABLE":
-        return LoadError(
-            "the Spark Connect server went away while the load ran",
-            fault="transient",
-            fix="see that it runs; the next run makes good what this one left",
-        )
     if status == "UNAUTHENTICATED":
         return ConfigError("the Spark Connect server refuses the token", fix="make a session with a valid token")
     return None
+
+
+def went_away() -> LoadError:
+    return LoadError(
+        "the Spark Connect server went away while the load ran",
+        fault="transient",
+        fix="see that it runs; the next run makes good what this one left",
+    )
+
+
+def require_version(session: SparkSession) -> None:
+    """Raises ConfigError for a Spark that is too old, or is not the one that this process has the Python part of."""
+    client, server = sys.modules["pyspark"].__version__, str(getattr(session, "version", None) or "")
+    if not re.match(r"\d+\.\d+", server):
+        return  # a vendor's own numbers
+    if version_of(server) < OLDEST:
+        raise ConfigError(f"Spark {server} is too old for the spark engine", fix="use 3.5 or later")
+    if version_of(server)[0] != version_of(client)[0]:
+        raise ConfigError(
+            f"the session is of Spark {server}, and this process has pyspark {client}",
+            fix=f"pip install 'pyspark=={server}', or another server",
+        )
+
+
+def version_of(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
+
+
+def answers(session: SparkSession) -> bool:
+    """Whether the server of a Connect session is there and knows it."""
+    try:
+        session.conf.get("spark.sql.session.timeZone")
+    except Exception as error:  # noqa: BLE001 - what else is wrong, the job itself will say
+        return status_of(error) == "UNAUTHENTICATED" or lost_server(error) is None
+    return True
 
 
 def status_of(error: BaseException) -> str | None:

@@ -30,7 +30,7 @@ from penstock.engines.spark.jobs import run_job
 from penstock.engines.spark.landing import JdbcWriter
 from penstock.engines.spark.move import Mover
 from penstock.engines.spark.notebook import lazy_frame
-from penstock.engines.spark.remote import RemoteReader, RemoteWriter, keeps_files, travelling
+from penstock.engines.spark.remote import Fetching, RemoteReader, RemoteWriter, keeps_files, travelling
 from penstock.engines.spark.session import HeldSession
 from penstock.engines.spark.staging import folder_at
 from penstock.engines.spark.task import Pieces, StagedFiles
@@ -60,9 +60,11 @@ class SparkEngine:
         *,
         jars_folder: str | None = None,
         staging_url: str | None = None,
+        secrets: Fetching = "driver",
     ) -> None:
         self._jars_folder = jars_folder
         self._staging_url = staging_url
+        self._secrets = secrets
         self._session = session
         self._local = local
 
@@ -171,7 +173,7 @@ class SparkEngine:
     def _offered(self, connection: Connection) -> Connection | PenstockError:
         try:
             self._require_reachable(connection)
-            return travelling(connection)
+            return travelling(connection, self._secrets)
         except PenstockError as error:
             return error
 
@@ -211,16 +213,26 @@ class SparkEngine:
     def reader(self, source: Connection, io: RowIo = "native") -> RemoteReader:
         self._require_reachable(source)
         if io == "native":
-            return RemoteReader(travelling(source))
+            return RemoteReader(travelling(source, self._secrets))
+        self._require_secrets_here(source)
         plugins.open_jdbc(source)
         return JdbcReader(travelling(source), jars_folder=self._jars_folder)
 
     def open_writer(self, destination: Connection, io: RowIo = "native", *, batch_rows: int = 10_000) -> RemoteWriter:
         self._require_reachable(destination)
         if io == "native":
-            return RemoteWriter(travelling(destination))
+            return RemoteWriter(travelling(destination, self._secrets))
+        self._require_secrets_here(destination)
         plugins.open_jdbc_destination(destination)
         return JdbcWriter(travelling(destination), jars_folder=self._jars_folder, batch_rows=batch_rows)
+
+    def _require_secrets_here(self, connection: Connection) -> None:
+        if self._secrets == "executor":
+            raise ConfigError(
+                "io: jdbc and settings.spark.secrets: executor exclude each other: Spark's own JDBC takes the password",
+                where=f"connections.{connection.name}",
+                fix="leave one of them out",
+            )
 
     def _require_reachable(self, connection: Connection) -> None:
         if keeps_files(connection) and not self._session.is_local:

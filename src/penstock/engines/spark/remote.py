@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from penstock import plugins
+from penstock.errors import ConfigError
 from penstock.protocols import Chunks, Writer
 from penstock.records import dataclass
 from penstock.values import Batch, Connection, Secret, Split, WriteTicket
+
+Fetching = Literal["driver", "executor"]  # where secrets become values
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,26 @@ class RemoteWriter:
         return plugins.open_destination(self.connection).writer(ticket)
 
 
-def travelling(connection: Connection) -> Connection:
-    """The connection with its secrets fetched here: this machine's variables and files mean nothing there."""
-    password = _fetched(connection.password) if connection.password is not None else None
-    extra = {name: _fetched(v) if isinstance(v, Secret) else v for name, v in connection.extra.items()}
+def travelling(connection: Connection, secrets: Fetching = "driver") -> Connection:
+    """The connection with its secrets fetched here, or, by `executor`, as references that tasks fetch.
+
+    Raises ConfigError where a secret is no reference.
+    """
+    packed = _fetched if secrets == "driver" else partial(_unresolved, connection.name)
+    password = packed(connection.password) if connection.password is not None else None
+    extra = {name: packed(v) if isinstance(v, Secret) else v for name, v in connection.extra.items()}
     return replace(connection, password=password, extra=extra)
+
+
+def _unresolved(name: str, secret: Secret) -> Secret:
+    reference = secret.unresolved()
+    if reference is None:
+        raise ConfigError(
+            f"a secret of connection {name!r} is written in the project itself: executors cannot fetch it",
+            where=f"connections.{name}",
+            fix="write a reference, such as ${NAME} or env:NAME, or leave out settings.spark.secrets",
+        )
+    return reference
 
 
 def _fetched(secret: Secret) -> Secret:

@@ -112,6 +112,11 @@ def error_of_job(error: Exception) -> PenstockError:
             "the Spark executors have no penstock",
             fix="install the same penstock, with the same extras, into the Python that the executors run",
         )
+    if "PYTHON_VERSION_MISMATCH" in text:
+        return ConfigError(
+            "the Spark executors run another version of Python than this process",
+            fix="name the same version for both: PYSPARK_PYTHON, or spark.pyspark.python",
+        )
     if "stopped SparkContext" in text or "SparkContext was shut down" in text or "SESSION_CLOSED" in text:
         return ConfigError("the Spark session was closed while the load ran", fix="keep it open until the run ends")
     lost = lost_server(error)

@@ -12,7 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.engines.spark.connect import LOOPBACK, connected, is_connect, is_elsewhere, without_token
+from penstock.engines.spark.connect import (
+    LOOPBACK,
+    OLDEST,
+    answers,
+    connected,
+    is_connect,
+    is_elsewhere,
+    require_version,
+    version_of,
+    went_away,
+    without_token,
+)
 from penstock.engines.spark.java import prepare_java
 from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
@@ -23,7 +34,6 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'penstock[spark]'"
 _GIB = 1 << 30
-_OLDEST = (3, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +54,52 @@ class HeldSession:
         self._options = options
         self._given = given
         self._made: SparkSession | None = None
+        self._had_one = False
         self._guard = threading.Lock()
 
     def get(self) -> SparkSession:
-        """A session that answers. Raises ConfigError with the way out."""
+        """A session that answers. Raises ConfigError with the way out.
+
+        One that was made here and whose server was started anew is replaced; while that server is away, LoadError says
+        that it may come back.
+        """
         if self._given is not None:
             if is_stopped(self._given):
                 raise ConfigError("the Spark session is closed", fix="make a new one, and pass that")
+            if is_connect(self._given) and not answers(self._given):
+                raise ConfigError(
+                    "the Spark Connect session is gone: its server does not know it any more, or does not answer",
+                    fix="make a new session, and pass that",
+                )
+            require_version(self._given)
             return self._given
         with self._guard:
+            if self._made is not None and is_connect(self._made) and not answers(self._made):
+                _made_here.forget(self._made)
+                self._made = None
             if self._made is None:
                 active = _active()
                 if active is not None:
                     return active
-                self._made = _made_here.borrow(self._options)
+                self._made = self._borrowed()
             return self._made
+
+    def _borrowed(self) -> SparkSession:
+        try:
+            found = _made_here.borrow(self._options)
+        except ConfigError as error:
+            if self._had_one:
+                raise went_away() from error
+            raise
+        self._had_one = True
+        return found
 
     @property
     def is_local(self) -> bool:
         """Whether tasks run on this machine and see its files. Starts no JVM, but asks a server of this machine."""
         known = self._known()
         if known is not None:
-            return runs_here(known if self._given is None else self.get())
+            return runs_here(self.get())
         if self._options.remote is None:
             return _is_local(self._options.master)
         # behind a port of this machine there may be a cluster
@@ -87,7 +121,7 @@ class HeldSession:
     def close(self) -> None:
         with self._guard:
             if self._made is not None:
-                _made_here.give_back()
+                _made_here.give_back(self._made)
                 self._made = None
 
 
@@ -110,8 +144,17 @@ class _MadeHere:
             self._users += 1
             return self._session
 
-    def give_back(self) -> None:
+    def forget(self, session: SparkSession) -> None:
+        """A session that no server knows: each of its users borrows another."""
         with self._guard:
+            if self._session is session and self._session is not None:
+                self._session.client.close()
+                self._session, self._users = None, 0
+
+    def give_back(self, session: SparkSession) -> None:
+        with self._guard:
+            if session is not self._session:
+                return  # forgotten, whoever else used it
             self._users -= 1
             if self._users == 0 and self._session is not None:
                 self._session.stop()
@@ -164,8 +207,7 @@ def _import_pyspark() -> Any:
         raise PluginNotFoundError("engine: spark needs pyspark", fix=INSTALL) from error
     # said by each mapInArrow, which has no use for pandas
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
-    version = tuple(int(part) for part in pyspark.__version__.split(".")[:2])
-    if version < _OLDEST:
+    if version_of(pyspark.__version__) < OLDEST:
         raise ConfigError(f"pyspark {pyspark.__version__} is too old for the spark engine", fix="use 3.5 or later")
     return sql
 
