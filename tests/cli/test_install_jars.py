@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -88,6 +93,74 @@ def test_a_mirror_without_it_is_an_error_that_does_not_show_the_mirror(
     assert "could not be fetched from the mirror" in told
     assert "hidden-word" not in told
     assert list((tmp_path / "to").iterdir()) == []
+
+
+class Repository(SimpleHTTPRequestHandler):
+    """A repository in the server's folder that wants a login; below /elsewhere it redirects to one that wants none."""
+
+    def do_GET(self) -> None:
+        self.server.seen.append((self.path, self.headers.get("Authorization")))  # type: ignore[attr-defined]
+        if self.path.startswith("/elsewhere/"):
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/open{self.path[10:]}")  # type: ignore[attr-defined]
+            self.end_headers()
+        elif self.path.startswith("/open/"):
+            self.path = self.path.removeprefix("/open")
+            super().do_GET()
+        elif self.headers.get("Authorization") != "Basic " + b64encode(b"me:p@ss/hidden-word").decode():
+            self.send_error(401)
+        elif self.path.startswith("/short/"):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            self.wfile.write(b"only this")
+        else:
+            super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Nothing is told."""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    """Holds a file that is not the pinned one, and is fetched all the same."""
+    mirror_of(tmp_path / "served" / "maven", b"another file")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Repository, directory=str(tmp_path / "served")))
+    server.seen = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("http://me:p%40ss%2Fhidden-word@127.0.0.1:PORT/maven", "the checksum of postgresql-"),
+        ("http://me:p%40ss%2Fhidden-word@127.0.0.1:PORT/maven/", "the checksum of postgresql-"),
+        ("http://me:p%40ss%2Fhidden-word@127.0.0.1:PORT/elsewhere/maven", "the checksum of postgresql-"),
+        ("http://me:hidden-word@127.0.0.1:PORT/maven", "it refuses the login (HTTP 401)"),
+        ("http://me:p%40ss%2Fhidden-word@127.0.0.1:PORT/nothing", "it is not there (HTTP 404)"),
+        ("http://me:p%40ss%2Fhidden-word@127.0.0.1:PORT/short", "the checksum of postgresql-"),
+        ("ftp://me:hidden-word@127.0.0.1/maven", "the Maven mirror is no URL that can be used"),
+        ("hidden-word", "the Maven mirror is no URL that can be used"),
+        ("http://me:hidden-word@127.0.0.1:x/maven", "the Maven mirror is no URL that can be used"),
+    ],
+)
+def test_a_mirror_is_asked_with_its_login_which_nothing_shows(
+    address: str, told: str, tmp_path: Path, repository: ThreadingHTTPServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = address.replace("PORT", str(repository.server_port))
+    assert main(["install-jars", "postgres", "--to", str(tmp_path / "to"), "--mirror", mirror]) == 1
+    said = "".join(capsys.readouterr())
+    assert told in said
+    assert "hidden-word" not in said
+    assert list((tmp_path / "to").iterdir()) == []
+    asked = repository.seen  # type: ignore[attr-defined]
+    assert [login for path, login in asked if path.startswith("/open/")] == [None] * ("elsewhere" in mirror)
 
 
 def test_a_connector_without_driver_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,5 +70,5 @@ def show(screen: Screen, folder: Path, found: Sequence[Installed]) -> None:
         screen.line(f"{jar.file}: {jar.state}", style="bold red" if jar.state == "failed" else "green")
         for line in (jar.error or "").splitlines():
             screen.line(f"  {line}")
-    if folder != jars_folder().absolute():
+    if folder != jars_folder().absolute() and any(jar.state != "failed" for jar in found):
         screen.line(f"runs find them by {FOLDER}={folder}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from penstock.cli import main
 from penstock.errors import ConfigError, TransformError
 from penstock.pipeline.results import RunOptions, Selection
+from tests.engines.spark.conftest import CHEAP
 from tests.engines.spark.lab import INCREMENTAL, Lab, make_lab
 from tests.engines.spark.test_failures import ATTEMPTS, KILLS, RAISES, WEARY, attempts_of
 from tests.engines.spark.test_jdbc import KINDS, query
@@ -258,5 +261,25 @@ def test_a_connect_server_is_given_the_installed_driver_for_both_ends(
     assert main(["install-jars", "postgres"]) == 0
     result = lab.run(connect_spark)
     assert not result.errors, result.errors
+    assert lab.rows() == lab.source.rows("rows")
+    assert lab.destination.litter() == []
+
+
+@pytest.mark.timeout(300)
+def test_executors_that_share_no_disk_with_the_run_read_and_write_through_jdbc(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    master = {"master": "local-cluster[2,1,1024]", "executor_memory": "1g", "extra_config": CHEAP}
+    lab = make_lab(
+        tmp_path / "lab",
+        [{"target_name": "copy", "spark": {"io": "jdbc"}, "partitions_column": "id", "partitions_count": 2}],
+        source="postgres",
+        destination="postgres",
+        url=postgres_url,
+        settings={"engine": "spark", "spark": master},
+    )
+    command = [sys.executable, "-m", "penstock", "run", "-c", str(lab.write()), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert lab.rows() == lab.source.rows("rows")
     assert lab.destination.litter() == []

@@ -81,6 +81,7 @@ def login_properties(connection: Connection, *, application: str, settings: Mapp
         "user": str(login["user"]),
         "ApplicationName": application,
         "connectTimeout": str(int(float(str(login["connect_timeout"])))),
+        "logServerErrorDetail": "false",  # else its errors, which executors log, quote the rows of a statement
         "options": _startup(settings),
         **tls,
         **password,

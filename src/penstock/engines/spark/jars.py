@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
-from xml.sax.saxutils import quoteattr
 
 from penstock.engines.spark.java import prepare_java
+from penstock.engines.spark.mirror import download
 from penstock.engines.spark.session import INSTALL
 from penstock.errors import ConfigError, PluginNotFoundError
 from penstock.records import dataclass
@@ -51,7 +51,7 @@ def check_jar(path: Path, jar: Jar) -> None:
 class Installer:
     """Fetches jars into a folder; each is there whole and checked, or not at all.
 
-    `mirror` takes the place of Ivy's own repositories, and may hold a password: it is shown by nothing.
+    `mirror` takes the place of Ivy's own repositories, and may hold a password: see mirror.
     """
 
     folder: Path
@@ -77,35 +77,26 @@ class Installer:
         return "installed"
 
     def _fetch(self, jar: Jar, folder: Path) -> Path:
+        if self.mirror is not None:
+            return download(jar, self.mirror, folder)
         command = [str(prepare_java()), "-cp", str(_ivy()), "org.apache.ivy.Main", "-cache", str(folder / "cache")]
         command += ["-dependency", *jar.coordinates.split(":"), "-notransitive", "-types", "jar"]
-        command += ["-retrieve", str(folder / "[artifact]-[revision].[ext]"), *self._settings(folder)]
+        command += ["-retrieve", str(folder / "[artifact]-[revision].[ext]")]
         try:
             done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603 - our own words
         except subprocess.TimeoutExpired:
-            raise self._unfetched(jar, f"nothing came for {_SECONDS} s") from None
+            raise _unfetched(jar, f"nothing came for {_SECONDS} s") from None
         fetched = folder / jar.file_name
         if done.returncode != 0 or not fetched.is_file():
-            raise self._unfetched(jar, "it is not there, or the repository cannot be reached")
+            raise _unfetched(jar, "it is not there, or the repository cannot be reached")
         return fetched
 
-    def _settings(self, folder: Path) -> Sequence[str]:
-        if self.mirror is None:
-            return ()
-        path = folder / "ivysettings.xml"
-        resolver = f'<ibiblio name="mirror" m2compatible="true" root={quoteattr(self.mirror)}/>'
-        path.write_text(
-            f'<ivysettings><settings defaultResolver="mirror"/><resolvers>{resolver}</resolvers></ivysettings>',
-            encoding="utf-8",
-        )
-        return ("-settings", str(path))
 
-    def _unfetched(self, jar: Jar, why: str) -> ConfigError:
-        place = "the mirror" if self.mirror is not None else "Ivy's default repository"
-        return ConfigError(
-            f"{jar.coordinates} could not be fetched from {place}: {why}",
-            fix=f"check the network, or name a Maven repository by --mirror or {MIRROR}",
-        )
+def _unfetched(jar: Jar, why: str) -> ConfigError:
+    return ConfigError(
+        f"{jar.coordinates} could not be fetched from Ivy's default repository: {why}",
+        fix=f"check the network, or name a Maven repository by --mirror or {MIRROR}",
+    )
 
 
 def install_all(

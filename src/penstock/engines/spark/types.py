@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ConfigError, TransformError
@@ -78,7 +79,8 @@ def arrow_schema(made: StructType) -> Any:
     """The Arrow columns of a Spark frame, as tasks hand them out."""
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    return to_arrow_schema(made, timezone="UTC").remove_metadata()
+    zone = {"timezone": "UTC"} if "timezone" in signature(to_arrow_schema).parameters else {}  # 3.5: always UTC
+    return to_arrow_schema(made, **zone).remove_metadata()
 
 
 def _declared(made: Field, before: Field | None) -> Field:
