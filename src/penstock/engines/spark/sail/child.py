@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 import warnings
@@ -29,6 +30,10 @@ from penstock.values import RunId
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+_KINDS = re.compile(
+    r"RuntimeError: (?:(?:Arrow|Execution|External) error: )?(cast error|divi\w+ by zero|\w+(?:Error|Exception)(?=:))",
+    re.IGNORECASE,
+)
 _SESSION_SETTINGS = {"spark.sql.session.timeZone": "UTC"}
 
 
@@ -152,10 +157,17 @@ def _failure(error: Exception, order: Mapping[str, Any]) -> TransformError:
             fix="raise settings.memory, or have the transform gather less; joins do not spill on Sail",
         )
     return TransformError(
-        f"{order['name']} failed in Sail: {type(error).__name__}",
+        f"{order['name']} failed in Sail: {_kind_of(error)}",
         where=order["where"],
         fix="correct the transform, or use engine: spark; --debug shows Sail's own text, which may quote rows",
     )
+
+
+def _kind_of(error: Exception) -> str:
+    """Sail wraps what goes wrong in the text of another error: the part of it that is no value."""
+    last = ([line for line in str(error).splitlines() if line.strip()] or [""])[-1]
+    found = _KINDS.match(last)
+    return found[1].lower() if found and " " in found[1] else found[1] if found else type(error).__name__
 
 
 def _told(error: BaseException) -> dict[str, Any]:
