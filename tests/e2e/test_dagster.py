@@ -69,7 +69,8 @@ def test_the_snippet_written_for_mkpipe_runs(python: Path, tmp_path: Path) -> No
 def test_each_table_is_an_asset_under_dagsters_own_command(python: Path, tmp_path: Path) -> None:
     copy, home = copied_example("dagster", tmp_path), tmp_path / "home"
     home.mkdir()
-    run(python.with_name("dagster"), *"job execute -f definitions.py -j by_table".split(), cwd=copy, env=QUIET | {"DAGSTER_HOME": str(home)})
+    words = ("job", "execute", "-f", "definitions.py", "-j", "by_table")
+    run(python.with_name("dagster"), *words, cwd=copy, env=QUIET | {"DAGSTER_HOME": str(home)})
     assert lake_of(copy) == WHOLE
 
 
