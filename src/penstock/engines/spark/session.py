@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -49,6 +50,7 @@ class HeldSession:
     def get(self) -> SparkSession:
         """A session that answers. Raises ConfigError with the way out."""
         if self._given is not None:
+            _import_pyspark()
             if is_stopped(self._given):
                 raise ConfigError("the Spark session is closed", fix="make a new one, and pass that")
             return self._given
@@ -164,10 +166,14 @@ def _import_pyspark() -> Any:
         raise PluginNotFoundError("engine: spark needs pyspark", fix=INSTALL) from error
     # said by each mapInArrow, which has no use for pandas
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
-    version = tuple(int(part) for part in pyspark.__version__.split(".")[:2])
-    if version < _OLDEST:
+    if _major_minor(pyspark.__version__) < _OLDEST:
         raise ConfigError(f"pyspark {pyspark.__version__} is too old for the spark engine", fix="use 3.5 or later")
     return sql
+
+
+def _major_minor(version: str) -> tuple[int, ...]:
+    """Of `3.5.4-amzn-0` and its like: places that bring a Spark of their own add to its version as they please."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def settings_of(options: SparkOptions) -> dict[str, str]:
