@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import venv
 from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,6 +22,20 @@ def make_environment(folder: Path, *requirements: str, extras: str = "") -> Path
     python = folder / "bin" / "python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", *requirements, "-e", this, cwd=folder)
     return python
+
+
+def shared_environment(factory: pytest.TempPathFactory, name: str, *requirements: str) -> Path:
+    """The python of an environment that all workers of this test run share; the first to ask makes it."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    made = folder / f"{name}.made"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make_environment(folder / name, *requirements)
+            made.touch()
+    return folder / name / "bin" / "python"
 
 
 def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:

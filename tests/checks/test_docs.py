@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -77,7 +78,9 @@ def test_every_block_is_of_a_kind_that_is_tried() -> None:
 
 @pytest.mark.feature("M10")
 @pytest.mark.parametrize("block", of("yaml"), ids=str)
-def test_yaml_loads(block: Block, tmp_path: Path) -> None:
+def test_yaml_loads(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in re.findall(r"\$\{(\w+)\}", block.text):
+        monkeypatch.setenv(name, "that is set")
     found = YAML(typ="safe").load(block.text)
     if "cases" in found:
         return  # tried by test_transforms_and_their_fixture_run
@@ -103,7 +106,9 @@ def as_table(text: str) -> str:
 def test_python_runs_in_the_project_that_init_writes(block: Block, tmp_path: Path) -> None:
     write_project(tmp_path)
     command = [sys.executable, "-c", block.text]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    of_place = {"PYSPARK_PYTHON": sys.executable} if block.page.name == "clusters.md" else {}
+    env = os.environ | of_place
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
 
 

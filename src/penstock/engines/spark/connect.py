@@ -106,7 +106,8 @@ def require_version(session: SparkSession) -> None:
 
 
 def version_of(text: str) -> tuple[int, int]:
-    major, minor = text.split(".")[:2]
+    """Of `3.5.4-amzn-0` and its like: places that bring a Spark of their own add to its version as they please."""
+    major, minor, *_ = [*re.findall(r"\d+", text), "0", "0"]
     return int(major), int(minor)
 
 

@@ -64,6 +64,7 @@ class HeldSession:
         that it may come back.
         """
         if self._given is not None:
+            _import_pyspark()
             if is_stopped(self._given):
                 raise ConfigError("the Spark session is closed", fix="make a new one, and pass that")
             if is_connect(self._given) and not answers(self._given):
