@@ -10,6 +10,7 @@ import pytest
 import penstock
 from penstock.errors import TransformError
 from penstock.pipeline.project import Project
+from penstock.testing.project import ProjectFolder
 from penstock.values import TableRecord
 from tests.engines.spark.lab import INCREMENTAL, Lab, make_lab
 from tests.engines.spark.test_golden import contents, write_transform
@@ -144,3 +145,49 @@ def test_a_spark_frame_is_loaded_once_by_its_load_id(tmp_path: Path, spark: Any)
     assert found is not None
     assert sum(found.values()) == 25
     assert found[104, 104, "frame 104", 0.5] == 1
+
+
+BESIDE = "from pyspark.sql import DataFrame, functions as F\nimport beside\n"
+UDFS = {
+    "udf": "def loud(note):\n    return note and note.upper() + str(beside.LEFT_OUT)\n"
+    "def f(df: DataFrame):\n    return df.withColumn('loud', F.udf(loud, 'string')('note'))\n",
+    "pandas_udf": "import pandas as pd\n@F.pandas_udf('string')\ndef loud(note: pd.Series) -> pd.Series:\n"
+    "    return note.str.upper() + str(beside.LEFT_OUT)\n"
+    "def f(df: DataFrame):\n    return df.withColumn('loud', loud('note'))\n",
+    "mapInPandas": "def each(frames):\n    for frame in frames:\n"
+    "        yield frame.assign(loud=frame.note.str.upper() + str(beside.LEFT_OUT))\n"
+    "def f(df: DataFrame):\n"
+    "    return df.mapInPandas(each, 'id long, stamp long, note string, ratio double, loud string')\n",
+}
+
+
+@pytest.mark.parametrize("name", UDFS)
+def test_functions_of_the_users_files_travel_to_the_workers(name: str, tmp_path: Path, spark: object) -> None:
+    lab = lab_with(BESIDE + UDFS[name], tmp_path, "sqlite")
+    result = lab.run(spark)
+    assert not result.errors, result.errors
+    columns, rows = contents(lab)
+    assert "loud" in [column[0] for column in columns]
+    assert len(rows) == 20
+    assert any("NOTE 37" in row for row in rows)
+
+
+def test_a_users_function_that_raises_is_a_mistake_of_the_transform_and_not_tried_again(
+    tmp_path: Path, spark: object
+) -> None:
+    text = "def wrong(note):\n    raise ValueError(note)\n" + UDFS["udf"].replace("loud, 'str", "wrong, 'str")
+    lab = lab_with(BESIDE + text, tmp_path, "sqlite", settings={"retries": 2})
+    [error] = lab.run(spark).errors.values()
+    assert isinstance(error, TransformError)
+    assert not error.retryable
+    assert "note 3" not in str(error)
+
+
+def test_a_file_that_needs_a_session_as_it_is_loaded_gets_one(tmp_path: Path) -> None:
+    text = "LOUD = F.upper(F.col('note'))\n@F.udf('string')\ndef same(note):\n    return note\n"
+    text += "def f(df: DataFrame):\n    return df.withColumn('loud', same(LOUD))\n"
+    lab = lab_with(BESIDE + text, tmp_path, "sqlite", settings={"engine": "spark", "spark": {"master": "local[1]"}})
+    lab.write()
+    done = ProjectFolder(lab.folder).run("run", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert len(contents(lab)[1]) == 20

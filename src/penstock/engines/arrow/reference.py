@@ -97,9 +97,17 @@ def _forget_neighbours() -> None:
             sys.modules.pop(_neighbours.pop(), None)
 
 
+def neighbours_of(path: Path) -> list[types.ModuleType]:
+    """The modules beside and below the user's file that are imported now."""
+    return [module for module in list(sys.modules.values()) if _lies_in(path.parent, module)]
+
+
 def _lies_in(folder: Path, module: types.ModuleType | None) -> bool:
+    """Packages of an environment that stands in the project's folder do not."""
     file = getattr(module, "__file__", None)
-    return file is not None and Path(file).is_relative_to(folder)
+    if file is None or not Path(file).is_relative_to(folder):
+        return False
+    return "site-packages" not in Path(file).parts and not Path(file).is_relative_to(sys.prefix)
 
 
 def _parse(reference: str, base_dir: str) -> tuple[Path, str]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from penstock import plugins
 from penstock.engines.arrow.engine import ArrowEngine
-from penstock.engines.arrow.reference import load_user_function
+from penstock.engines.arrow.reference import UserFunction, load_user_function
 from penstock.engines.arrow.transform import ArrowTransform
 from penstock.engines.spark.datasource import register
 from penstock.engines.spark.frames import (
     FRAMES,
     SparkTransform,
     StagedReader,
+    asks_for_session,
     empty_file,
     finished_shape,
     frame_of,
@@ -36,7 +37,7 @@ from penstock.engines.spark.staging import folder_at
 from penstock.engines.spark.task import Pieces, StagedFiles
 from penstock.engines.spark.transform import TravellingTransform
 from penstock.engines.spark.types import arrow_schema
-from penstock.errors import ConfigError, LoadError, PenstockError
+from penstock.errors import ConfigError, LoadError, PenstockError, TransformError
 from penstock.protocols import Move, Moved, Reader, Transform
 from penstock.schema.types import to_arrow_schema
 from penstock.values import Connection, Piece, RowIo, Split, StreamName, TableSchema
@@ -197,13 +198,22 @@ class SparkEngine:
         )
 
     def load_transform(self, reference: str, base_dir: str, *, default_frame: str | None = None) -> Transform:
-        user = load_user_function(reference, base_dir, default_frame, more=FRAMES)
+        user = self._user_function(reference, base_dir, default_frame)
         if user.frame in FRAMES.values():
             return SparkTransform(user, self._session)
         loaded = self._local.function_transform(user)
         return TravellingTransform.of_function(
             loaded, (reference, base_dir, default_frame), shares_disk=self._session.is_local
         )
+
+    def _user_function(self, reference: str, base_dir: str, default_frame: str | None) -> UserFunction:
+        try:
+            return load_user_function(reference, base_dir, default_frame, more=FRAMES)
+        except TransformError as error:
+            if not asks_for_session(error.__cause__):
+                raise
+        self._session.get()  # columns and UDFs that the file makes as it is loaded need one
+        return load_user_function(reference, base_dir, default_frame, more=FRAMES)
 
     def sql_transform(self, sql: str) -> Transform:
         parsed = self._local.sql_transform(sql)

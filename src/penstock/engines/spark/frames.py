@@ -7,13 +7,14 @@ lost, repeated or speculative, however often Spark computes the frame.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.engines.arrow.frames import FrameKind
-from penstock.engines.arrow.reference import PYSPARK, UserFunction, importable
+from penstock.engines.arrow.reference import PYSPARK, UserFunction, importable, neighbours_of
 from penstock.engines.arrow.usererror import user_error
 from penstock.engines.scope import PLANNING, TransformContext, keys_of, require_keys, scope_of
 from penstock.engines.spark.connect import lost_server
@@ -97,6 +98,7 @@ class SparkTransform:
         arguments = (frame, self.context) if self.user.takes_context else (frame,)
         try:
             with importable(self.user.path.parent):
+                _send_by_value(self.user)
                 made = self.user.function(*arguments)
                 _ = getattr(made, "schema", None)  # a Connect frame looks at what it is made of only when asked
         except PenstockError:
@@ -140,6 +142,20 @@ class SparkTransform:
     def name(self) -> str:
         label = f"transform {self.user.reference!r}"
         return f"{label} of table {self.context.target!r}" if self.context.target else label
+
+
+def asks_for_session(error: BaseException | None) -> bool:
+    """Whether Spark's functions raised it because there is no session yet."""
+    return type(error).__name__ == "PySparkRuntimeError" or isinstance(error, AssertionError)
+
+
+def _send_by_value(user: UserFunction) -> None:
+    """Have the functions of the user's files, as UDFs, travel with their code: workers cannot import those files."""
+    from pyspark.cloudpickle import register_pickle_by_value
+
+    for module in (sys.modules.get(user.function.__module__), *neighbours_of(user.path)):
+        if module is not None and sys.modules.get(module.__name__) is module:
+            register_pickle_by_value(module)
 
 
 def raw_shape(shape: Shape) -> Shape:

@@ -20,7 +20,15 @@ from penstock.values.wire import piece_from_json, piece_to_json
 _MARK = "penstock task: "
 _MARKED = re.compile(re.escape(_MARK) + r"(\{.*\})")
 _COUNTS = ("read", "deduplicated_in", "given", "returned", "written", "quarantined", "size_bytes")
-_LOST = ("Python worker", "ExecutorLost", "executor lost", "FetchFailed", "Connection reset", "Broken pipe")
+_LOST = (
+    "Python worker exited",
+    "Python worker failed to connect",
+    "ExecutorLost",
+    "executor lost",
+    "FetchFailed",
+    "Connection reset",
+    "Broken pipe",
+)
 
 
 class TaskFailedError(Exception):
