@@ -67,9 +67,12 @@ def transform(*, scope: Scope = "rows", keys: Sequence[str] = ()) -> Callable[[F
     return declare
 
 
-def scope_of(function: Callable[..., Any]) -> Scope:
-    """What the function declares, `rows` when nothing."""
-    declared: Scope = getattr(function, SCOPE_ATTRIBUTE, "rows")
+def scope_of(function: Callable[..., Any], *, undeclared: Scope = "rows") -> Scope:
+    """What the function declares.
+
+    PySpark frames hold all rows of a load where nothing is declared, as they always did on Spark; others a batch.
+    """
+    declared: Scope = getattr(function, SCOPE_ATTRIBUTE, undeclared)
     return declared
 
 

@@ -130,8 +130,8 @@ def _notes(table: Surveyed, prepared: Prepared, parties: Parties) -> tuple[str, 
         notes.append(f"new columns left out by schema_evolution: {', '.join(evolution.ignored)}")
     if evolution.missing:
         notes.append(f"columns the stream no longer has stay NULL: {', '.join(evolution.missing)}")
-    if step.transform is not None and step.transform.scope == "table":
-        notes.append("the transform sees the whole table: pandas and pyarrow frames hold it in memory")
+    if not getattr(step.transform, "is_bounded", True):
+        notes.append("the transform sees the whole table, and its kind of frame holds it in memory")
     if prepared.boundary is not None and step.reading.method == "incremental":
         notes += _missed_by_cursor(step.reading.cursor)
     notes += _remarks(prepared, parties.destination)

@@ -102,11 +102,14 @@ def test_fixtures_of_a_pyspark_transform_are_checked_on_sail(tmp_path: Path) -> 
     assert [check.ok for check in fixture_checks(lab)] == [True]
 
 
+ROWS = '@penstock.transform(scope="rows")\n'
 LIAR = "def f(df: 'pyspark.sql.DataFrame'):\n    return df.selectExpr('max(id) AS id', 'max(note) AS note')\n"
 
 
 @pytest.mark.parametrize("engine", ["arrow", "spark"])
-@pytest.mark.parametrize(("said", "is_ok"), [("", False), (WHOLE, True)], ids=["says rows", "says table"])
+@pytest.mark.parametrize(
+    ("said", "is_ok"), [(ROWS, False), (WHOLE, True), ("", True)], ids=["says rows", "says table", "says nothing"]
+)
 def test_a_transform_that_lies_about_its_scope_fails_its_fixture(
     engine: str, said: str, is_ok: bool, tmp_path: Path, spark: object
 ) -> None:
@@ -116,6 +119,15 @@ def test_a_transform_that_lies_about_its_scope_fails_its_fixture(
     [check] = fixture_checks(lab, expected)
     assert check.ok == is_ok, check
     assert is_ok or 'scope="table"' in check.message
+
+
+@pytest.mark.parametrize("engine", ["arrow", "spark"])
+def test_a_function_that_declares_nothing_sees_all_rows_of_a_load(engine: str, tmp_path: Path, spark: object) -> None:
+    split = {"partitions_column": "id", "partitions_count": 4}
+    lab = lab_with(LIAR, tmp_path / "lab", "sqlite", table={"write_strategy": "replace", **split})
+    result = lab.run(spark if engine == "spark" else None)
+    assert not result.errors, result.errors
+    assert len(contents(lab)[1]) == 1
 
 
 def fixture_checks(lab: Lab, expected: str = "      - {id: 1, note: a, loud: A}\n") -> list[Any]:

@@ -52,7 +52,7 @@ class SparkTransform:
 
     @property
     def scope(self) -> Scope:
-        return scope_of(self.user.function)
+        return scope_of(self.user.function, undeclared="table")
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from penstock.engines.arrow.frames import FrameKind, Offer
 from penstock.engines.arrow.reference import UserFunction
 from penstock.engines.arrow.transform import ArrowTransform, function_transform
 from penstock.engines.arrow.workspace import Workspace
+from penstock.engines.scope import scope_of
 from penstock.engines.spark.frames import FRAMES
 from penstock.engines.spark.sail.lint import require_clean
 from penstock.engines.spark.sail.process import SailProcess
@@ -66,7 +67,8 @@ class SailFrames:
         def run(offer: Offer, told: ArrowTransform) -> Iterator[pa.RecordBatch]:
             yield from self._run(offer, told, base_dir)
 
-        return replace(function_transform(user, workspace), run_otherwise=run)
+        scope = scope_of(user.function, undeclared="table")
+        return replace(function_transform(user, workspace), scope=scope, run_otherwise=run)
 
     def close(self) -> None:
         """End the process; the next transform starts another."""
