@@ -487,27 +487,3 @@ def test_the_connectors_of_this_release_take_their_keys(load: Load, tmp_path: Pa
     assert found["duck"].database == str(tmp_path / "dwh.duckdb")
     assert found["lake"].extra["path"] == str(tmp_path / "lake")
     assert project.warnings == ()
-
-
-@pytest.mark.feature("M9")
-@pytest.mark.parametrize(
-    ("staging", "local", "shared"),
-    [
-        ("work", "work", None),
-        ("s3://lake/work", None, "s3://lake/work"),
-        ("abfss://lake@account.dfs.core.windows.net/work", None, "abfss://lake@account.dfs.core.windows.net/work"),
-    ],
-)
-def test_staging_is_a_folder_of_this_machine_or_a_url_of_several(
-    staging: str, local: str | None, shared: str | None, load: Load, tmp_path: Path
-) -> None:
-    settings = load(f"version: 2\ndefault_environment: dev\ndev:\n  settings: {{staging: '{staging}'}}\n").settings
-    assert settings.local_staging == (str(tmp_path / local) if local else None)
-    assert settings.shared_staging == shared
-
-
-@pytest.mark.parametrize("staging", ["s3://key:secret@lake/work", "s3://key@lake/work", "https://u:secret@host/work"])
-def test_keys_in_the_address_of_staging_are_refused_and_not_repeated(staging: str, load: Load) -> None:
-    with pytest.raises(ConfigError, match="no key in the address") as caught:
-        load(f"version: 2\ndefault_environment: dev\ndev:\n  settings: {{staging: '{staging}'}}\n")
-    assert "secret" not in str(caught.value)
