@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from tests.engines.spark.cluster import Cluster
+
 CHEAP = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -95,6 +97,18 @@ def connect_spark(connect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
     session = SparkSession.builder.remote(connect_url).create()
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    from tests.engines.spark.cluster import Cluster
+
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
 
 
 @pytest.fixture

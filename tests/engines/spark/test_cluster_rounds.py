@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,6 @@ REPLACE = {
     "write_partitions": 3,
 }
 UPSERT = {"target_name": "copy", **INCREMENTAL, "write_strategy": "upsert", "write_key": ["id"]}
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.kill()
 
 
 def settings_for(cluster: Cluster) -> dict[str, Any]:
