@@ -22,11 +22,11 @@ BAD = {
         "def f(df: pa.Table) -> pa.Table:\n    return df.drop_columns(['n']) if df.num_rows else df",
         "n",
     ),
-    "no annotation": ("def f(df):\n    return df", "annotat"),
+    "no annotation": ("def f(df):\n    return df.toPandas()", "DataFrame"),
     "pyspark": (
         "import typing\nif typing.TYPE_CHECKING:\n    import pyspark.sql\n"
-        "def f(df: 'pyspark.sql.DataFrame') -> 'pyspark.sql.DataFrame':\n    return df",
-        "pyspark",
+        "def f(df: 'pyspark.sql.DataFrame') -> 'pyspark.sql.DataFrame':\n    return df.rdd.toDF()",
+        "rdd",
     ),
     "no such module": ("import no_such_module_here\ndef f(df: pa.Table) -> pa.Table:\n    return df", "no_such_module"),
     "not python": ("def f(df: pa.Table -> pa.Table:\n    return df", "t.py:6"),

@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 import sqlite3
+import subprocess
 import sys
 from contextlib import chdir
 from datetime import UTC, datetime
@@ -364,8 +365,10 @@ def test_a_configuration_shows_no_secret_however_it_is_printed(shop: Shop) -> No
 
 def test_ten_rows_need_no_jvm(shop: Shop) -> None:
     """Fault 31: what stood under scale without a number."""
-    penstock.run(shop.write(APPEND))
-    assert not {"pyspark", "py4j", "jpype"} & set(sys.modules)
+    run = f"import sys, penstock; penstock.run({str(shop.write(APPEND))!r})"
+    ask = "sys.exit(bool({'pyspark', 'py4j', 'jpype'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", f"{run}; {ask}"], check=True)
+    assert shop.target("SELECT * FROM orders")
 
 
 def test_the_folder_holds_what_the_project_made_and_nothing_else(shop: Shop) -> None:

@@ -31,7 +31,7 @@ def test_a_version_that_its_maker_has_added_to_is_read(
 ) -> None:
     lab = make_lab(tmp_path / "lab", [{"target_name": "copy", **INCREMENTAL}])
     monkeypatch.setattr(pyspark, "__version__", version)
-    monkeypatch.setattr(type(spark), "version", version)
+    monkeypatch.setattr(spark, "version", version)
     result = lab.run(spark)
     assert not result.errors, result.errors
     assert lab.rows() == lab.source.rows("rows")
