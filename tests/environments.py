@@ -40,7 +40,11 @@ def shared_environment(factory: pytest.TempPathFactory, name: str, *requirements
 
 def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
     """What the command said; it must succeed."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "COV"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "PYTEST", "PYSPARK", "SPARK", "COV"))
+    }
     done = subprocess.run(
         command, cwd=cwd, env=clean | dict(env or {}), capture_output=True, text=True, check=False, timeout=850
     )

@@ -180,7 +180,7 @@ class Cell:
         """Equal to the source, and nothing lying about: no table, file, server session or process of ours."""
         assert self.seen() == self.source_rows()
         assert self.processes() == []
-        assert self.destination.litter() == []
+        assert (left := self.destination.litter()) == [], left
         assert self.source.litter() == []
         found = sorted(self.temporary.rglob("*"))
         assert found == [], [str(f.relative_to(self.temporary)) for f in found]

@@ -75,5 +75,5 @@ def test_what_would_need_the_drivers_disk_is_refused_before_anything_is_written(
     done = run(lab)
     assert done.exit_code == 2, done.said
     assert "the executors are on others" in done.stderr
-    assert "fix: use a master of this machine (local[*])" in done.stderr
+    assert "use a master of this machine (local[*])" in done.stderr
     assert not lab.rows()

@@ -79,9 +79,19 @@ def sum_tallies(tallies: Sequence[Tally]) -> Tally:
         **counts,
         reached=max(reached, key=lambda cursor: cursor.value, default=None),
         boundary=boundaries[0] if boundaries else None,
-        digest=add_digests(digests) if digests else None,
+        digest=_sum_digests(digests),
         unrecognised=tuple(sorted({name for tally in tallies for name in tally.unrecognised})),
     )
+
+
+def _sum_digests(digests: Sequence[str]) -> str | None:
+    try:
+        return add_digests(digests) if digests else None
+    except ValueError as error:  # of another version of what computes them
+        raise ConfigError(
+            "the executors have another DuckDB than this process, so that what they counted cannot be compared",
+            fix="install the same versions on both",
+        ) from error
 
 
 def error_to_json(error: PenstockError) -> dict[str, Json]:
