@@ -152,9 +152,13 @@ def _page(wishes: argparse.Namespace, load_before: float, big: list[Row], small:
 
 
 def _renewed(page: str, measured: str) -> str:
-    """The page with the lines that were measured anew; each is known by its first cell."""
+    """The page with the lines that were measured anew; each is known by its first cell, new ones end their table."""
     new = {_first_cell(line): line for line in measured.splitlines() if _first_cell(line) not in HEADS}
-    return "\n".join(new.get(_first_cell(line), line) for line in page.splitlines()) + "\n"
+    lines = [new.pop(_first_cell(line), line) for line in page.splitlines()]
+    for line in new.values():
+        last = max(at for at, other in enumerate(lines) if other.count(" | ") == line.count(" | ") and other[:1] == "|")
+        lines.insert(last + 1, line)
+    return "\n".join(lines) + "\n"
 
 
 def _first_cell(line: str) -> str:
