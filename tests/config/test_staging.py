@@ -27,8 +27,13 @@ def test_staging_is_a_folder_of_this_machine_or_a_url_of_several(
     assert settings.shared_staging == shared
 
 
-@pytest.mark.parametrize("staging", ["s3://key:secret@lake/work", "s3://key@lake/work", "https://u:secret@host/work"])
+@pytest.mark.parametrize("staging", ["s3://key:secret@lake/work", "s3://key@lake/work", "hdfs://u:secret@host/work"])
 def test_keys_in_the_address_of_staging_are_refused_and_not_repeated(staging: str, load: Load) -> None:
     with pytest.raises(ConfigError, match="no key in the address") as caught:
         load(f"version: 2\ndefault_environment: dev\ndev:\n  settings: {{staging: '{staging}'}}\n")
     assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_nothing_opens_is_refused(load: Load) -> None:
+    with pytest.raises(ConfigError, match="s3://"):
+        load("version: 2\ndefault_environment: dev\ndev:\n  settings: {staging: 'gopher://host/work'}\n")

@@ -17,6 +17,7 @@ from penstock.config.tables import ColumnNameCase, IfExists
 
 STATE_FILE = ".penstock/state.db"
 FILE_BACKENDS = ("sqlite",)
+STAGING_SCHEMES = ("s3", "gs", "gcs", "abfss", "abfs", "hdfs", "viewfs", "file")  # what Arrow opens
 
 
 def default_threads() -> int:
@@ -173,6 +174,8 @@ class Settings(ConfigModel):
     def _check_staging(cls, value: str | None) -> str | None:
         if value is not None and is_url(value):
             scheme, _, rest = value.partition("://")
+            if scheme not in STAGING_SCHEMES:
+                raise ValueError(f"one of {', '.join(f'{known}://' for known in STAGING_SCHEMES)}, or a folder")
             user, at, _ = rest.partition("/")[0].rpartition("@")
             if ":" in user or (at and scheme == "s3"):
                 raise ValueError("no key in the address: the machines' own credentials are used")

@@ -64,7 +64,8 @@ def _unusable(error: Exception, address: str) -> ConfigError:
         ),
     }
     what, fix = told.get(status or "", (f"cannot be used: {status or type(error).__name__}", "see the server's log"))
-    return ConfigError(f"the Spark Connect server {what}", where=address, fix=fix)
+    # without its sc://, as the whole of an address that needs no token would be masked like one that does
+    return ConfigError(f"the Spark Connect server {what}", where=address.removeprefix("sc://"), fix=fix)
 
 
 def lost_server(error: BaseException) -> PenstockError | None:
